@@ -1,0 +1,1 @@
+"""Who takes part: client strategies and the Flower ClientApp that runs one."""

@@ -1,0 +1,1 @@
+"""What every party shares: the experiment description, data, models, local training, privacy, seeds."""

@@ -1,0 +1,456 @@
+"""The experiment description: frozen, validated, TOML in and out."""
+
+import hashlib
+import json
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from common.errors import UserError
+from common.loading import file_digest, is_reference, suggest
+
+RESULTS_VERSION = 1
+"""Raised whenever the same description would give other numbers; part of every run's hash."""
+
+
+def _fraction(value: Any) -> Any:
+    """Read ``"8/255"`` as a number."""
+    if isinstance(value, str) and "/" in value:
+        above, _, below = value.partition("/")
+        try:
+            return float(above) / float(below)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("write a number, or a fraction such as '8/255'") from None
+    return value
+
+
+def _budget(value: Any) -> Any:
+    number = _fraction(value)
+    if isinstance(number, int | float) and not isinstance(number, bool) and number > 1:
+        raise ValueError(f"is above 1, but images live in [0, 1]; write '{number:g}/255' for {number:g} grey levels")
+    return number
+
+
+Budget = Annotated[float, BeforeValidator(_budget), Field(ge=0, le=1)]
+"""A perturbation budget or step size in units of [0, 1]; TOML may hold ``"8/255"``."""
+Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the description; frozen, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+class Data(Section):
+    """Which images, at what size, and how the clients share them."""
+
+    source: str = "phantom"
+    """``phantom`` (synthetic), ``cifar10``, ``pneumonia``, ``npz:FILE``, ``folder:DIR`` or ``file.py:function``."""
+    path: str | None = None
+    """Where ``cifar10`` or ``pneumonia`` lie; else ``$PSREVAL_DATA``, then ``./data``."""
+    image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side in pixels; None keeps the source's own (phantom: 32)."""
+    classes: Literal[2, 3] = 3
+    """For ``pneumonia``: 2 (normal, pneumonia) or 3 (normal, bacterial, viral)."""
+    train_records: Count | None = None
+    """At most so many, a stratified draw; None takes all (phantom: 2000)."""
+    public_records: Count | None = None
+    test_records: Count | None = None
+    public_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training images set aside as public where the source has no public split of its own."""
+    partition: str | tuple[Annotated[float, Field(gt=0)], ...] = "iid"
+    """``iid``, ``dirichlet:ALPHA``, ``by-label:K`` (K classes per client), or a list of relative sizes."""
+    seed: int = 0
+    """Seed of the phantom generator, of the splits and of the partition; the training has the experiment's seed."""
+
+
+class Model(Section):
+    """Which network."""
+
+    name: str = "resnet9"
+    """``resnet9``, ``resnet18`` or ``file.py:function`` (a ``build(channels, classes)``)."""
+    width: Annotated[int, Field(ge=4, le=256)] = 64
+    """Channels after the first convolution; 64 is the paper's."""
+
+
+class Training(Section):
+    """One client's local training in one round."""
+
+    local_epochs: Count = 1
+    batch_size: Count = 64
+    optimizer: Literal["nadam", "adam", "sgd"] = "nadam"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    """For ``sgd`` only."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Privacy(Section):
+    """DP-SGD, for the clients that train privately."""
+
+    enabled: bool = False
+    epsilon: Annotated[float, Field(gt=0)] = 7.0
+    """The ε that is to hold for each client's records after all rounds."""
+    delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    clip_norm: Annotated[float, Field(gt=0)] = 1.2
+    noise_multiplier: Annotated[float, Field(gt=0)] | None = None
+    """Given: used as it is, and the ε that follows is reported. None: calibrated to ``epsilon``."""
+    accountant: Literal["prv", "rdp"] = "prv"
+    secure_noise: bool = False
+    """True: noise and sampling from the operating system's entropy, so a run cannot be repeated bit for bit."""
+    physical_batch_size: Count = 128
+    """Records whose gradients are held at once; changes memory, not the result."""
+
+
+class AdversarialTraining(Section):
+    """Replace a share of a client's own records by adversarial copies made against the round's global model."""
+
+    attack: str = "pgd"
+    fraction: Annotated[float, BeforeValidator(_fraction), Field(gt=0, le=1)] = 0.2
+    eps: Budget = 8 / 255
+    step_size: Budget = 2 / 255
+    steps: Count = 10
+
+
+class Client(Section):
+    """One participant, or ``count`` alike."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.-]{1,40}$")] | None = None
+    """None: ``client-1``, ``client-2`` …"""
+    count: Count = 1
+    strategy: str = "honest"
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Options of the strategy, e.g. ``{attack = "pgd", fraction = 0.4}``; ``psreval list clients`` shows them."""
+    private: bool | None = None
+    """Train with DP-SGD? None follows ``privacy.enabled``; a malicious client may say false and ignore it."""
+    adversarial_training: AdversarialTraining | None = None
+    """Independent of the strategy: also a poisoner may do it."""
+
+
+class Federation(Section):
+    """The rounds and what the server does in them."""
+
+    rounds: Count = 3
+    aggregation: str = "fedavg"
+    """``psreval list aggregation``, or ``file.py:Class`` (a Flower ``Strategy``)."""
+    aggregation_options: dict[str, Any] = Field(default_factory=dict)
+    quorum: Annotated[int, Field(ge=1)] | None = None
+    """Good updates that a round needs; fewer: the round is skipped. None: more than half of the clients."""
+    round_timeout: Annotated[float, Field(gt=0)] = 3600.0
+    """Seconds that a round waits for replies."""
+    skipped_rounds_limit: Annotated[int, Field(ge=0)] = 3
+    """The run ends with an error after more skipped rounds than this."""
+    examples_limit: Count = 10_000_000
+    """A client that claims more records than this is refused."""
+    threads: Annotated[int, Field(ge=1, le=64)] = 1
+    """Threads of one client's training. Floating-point sums depend on it, so it belongs to the description."""
+
+
+class Compression(Section):
+    """int8 post-training quantization."""
+
+    calibration: Literal["minmax", "histogram"] = "minmax"
+    calibration_records: Annotated[int, Field(ge=8)] = 256
+    activation_bits: Literal[7, 8] | None = None
+    """None: 7 where the processor's 8-bit products saturate (no VNNI), else 8."""
+
+
+class Generator(Section):
+    """A federation whose model crafts the images of a transfer attack; trained first if it is not in the store."""
+
+    name: str
+    experiment: str | None = None
+    """Another description's file; None: this same description."""
+    changes: dict[str, Any] = Field(default_factory=dict)
+    """Dotted keys to change in it, e.g. ``{"seed" = 2, "privacy.enabled" = false}``."""
+
+
+class Evaluation(Section):
+    """Against whom the model is scored, and how hard."""
+
+    threats: tuple[Literal["white-box", "insider", "transfer", "query"], ...] = ("white-box", "insider", "query")
+    attacks: tuple[str, ...] = ("fgsm", "pgd")
+    """Gradient attacks of the white-box, insider and transfer threats; the worst of them counts, image by image."""
+    query_attacks: tuple[str, ...] = ("square",)
+    eps: Budget = 8 / 255
+    step_size: Budget = 2 / 255
+    steps: Count = 10
+    queries: Count = 1000
+    """Forward passes that a query attack may spend on one image."""
+    repeats: Count = 1
+    """Repeats of each attack from other random starts."""
+    records: Count | None = None
+    """Attack a stratified, seeded draw of so many test images; None: all. Clean scores always use all."""
+    query_records: Count | None = None
+    """Likewise for query attacks, which cost most; None follows ``records``."""
+    generators: tuple[Generator, ...] = ()
+
+    @model_validator(mode="after")
+    def _transfer_needs_generators(self) -> "Evaluation":
+        names = [generator.name for generator in self.generators]
+        if len(set(names)) != len(names):
+            raise ValueError("generators must have different names")
+        return self
+
+
+class Thresholds(Section):
+    """What the verdict asks for. Only those that a description states can make ``psreval run`` exit with 1."""
+
+    epsilon: Annotated[float, Field(gt=0)] | None = None
+    """private: the worst honest client's ε is at most this (verdict default 8)."""
+    robust_accuracy: Fraction | None = None
+    """robust: the int8 model's worst-case accuracy over all threats is at least this (verdict default 0.5)."""
+    size_reduction: Fraction | None = None
+    """small: the int8 file is smaller than fp32 by at least this (verdict default 0.7)."""
+    accuracy: Fraction | None = None
+    """useful: the int8 model's clean accuracy is at least this (verdict default 0.7)."""
+
+
+class Experiment(Section):
+    """A whole experiment; see ``experiments/demo.toml`` for one."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,60}$")] = "experiment"
+    description: str = ""
+    seed: Annotated[int, Field(ge=0)] = 1
+    protocol: Literal["server"] = "server"
+    device: Literal["cpu", "cuda", "auto"] = "cpu"
+    data: Data = Data()
+    model: Model = Model()
+    training: Training = Training()
+    privacy: Privacy = Privacy()
+    clients: tuple[Client, ...] = (Client(), Client())
+    federation: Federation = Federation()
+    compression: Compression = Compression()
+    evaluation: Evaluation = Evaluation()
+    thresholds: Thresholds = Thresholds()
+
+    @field_validator("clients")
+    @classmethod
+    def _some_clients(cls, clients: tuple[Client, ...]) -> tuple[Client, ...]:
+        if not clients:
+            raise ValueError("needs at least one client")
+        return clients
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Experiment":
+        roster = self.roster()
+        names = [client.name for client in roster]
+        if len(set(names)) != len(names):
+            raise ValueError("clients must have different names")
+        if isinstance(self.data.partition, tuple) and len(self.data.partition) != len(roster):
+            raise ValueError(f"data.partition lists {len(self.data.partition)} sizes for {len(roster)} clients")
+        if self.federation.quorum is not None and self.federation.quorum > len(roster):
+            raise ValueError(f"federation.quorum = {self.federation.quorum} exceeds the {len(roster)} clients")
+        return self
+
+    def roster(self) -> tuple[Client, ...]:
+        """Return every client singly, with its name; position = partition id."""
+        singles: list[Client] = []
+        for client in self.clients:
+            for copy in range(client.count):
+                name = client.name or f"client-{len(singles) + 1}"
+                if client.name and client.count > 1:
+                    name = f"{client.name}-{copy + 1}"
+                singles.append(client.model_copy(update={"name": name, "count": 1}))
+        return tuple(singles)
+
+    def is_private(self, client: Client) -> bool:
+        """Tell whether this client trains with DP-SGD."""
+        return self.privacy.enabled if client.private is None else client.private
+
+    def quorum(self) -> int:
+        """Return the good updates that a round needs."""
+        return self.federation.quorum or len(self.roster()) // 2 + 1
+
+    def change(self, changes: Mapping[str, Any], base: Path | None = None) -> "Experiment":
+        """Return a copy with dotted keys changed: ``{"federation.rounds": 5, "clients.0.strategy": "honest"}``.
+
+        Raises:
+            UserError: unknown key, or a value that does not fit.
+        """
+        tree = json.loads(self.model_dump_json(exclude_none=True))
+        for key, value in changes.items():
+            _put(tree, key, value)
+        return parse(tree, "the changed description", base)
+
+    def to_toml(self) -> str:
+        """Return the resolved description as TOML; ``parse_toml`` reads it back to an equal one."""
+        return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
+
+    def digest(self, data_checksum: str = "", *, federation_only: bool = False) -> str:
+        """Return the hash that names the run's folder: the description, the user's code files, the data.
+
+        With ``federation_only`` the name, the evaluation, the compression and the thresholds do not count:
+        equal digests mean the same trained model.
+        """
+        tree = json.loads(self.model_dump_json(exclude_none=True))
+        tree.pop("description", None)
+        if federation_only:
+            for key in ("name", "evaluation", "compression", "thresholds"):
+                tree.pop(key, None)
+        text = json.dumps([RESULTS_VERSION, _with_digests(tree), data_checksum], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experiment:
+    """Read a description from a TOML file; paths in it are relative to the file's folder.
+
+    Raises:
+        UserError: missing or malformed file, unknown key, value out of range.
+    """
+    file = Path(path)
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        near = [str(found) for found in sorted(file.parent.glob("*.toml"))] if file.parent.is_dir() else []
+        raise UserError(f"there is no file {file}" + (suggest(str(file), near) if near else "")) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file} could not be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{file} is not valid TOML: {error}") from None
+    for key, value in (changes or {}).items():
+        _put(tree, key, value)
+    return parse(tree, str(file), file.parent)
+
+
+def parse_toml(text: str, origin: str = "description", base: Path | None = None) -> Experiment:
+    """Read a description from TOML text. Raises UserError as ``load``."""
+    try:
+        return parse(tomllib.loads(text), origin, base)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{origin} is not valid TOML: {error}") from None
+
+
+def parse(tree: dict[str, Any], origin: str, base: Path | None = None) -> Experiment:
+    """Validate a description; relative file references are resolved against ``base``. Raises UserError."""
+    try:
+        experiment = Experiment.model_validate(_resolve(tree, base or Path.cwd()))
+    except ValidationError as error:
+        lines = [_sentence(dict(problem)) for problem in error.errors()]
+        raise UserError(f"{origin}: " + "; ".join(dict.fromkeys(lines))) from None
+    return experiment
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Read ``--set a.b=value``; the value is TOML, or plain text where it is not.
+
+    Raises:
+        UserError: no ``=``, or an empty key.
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {text}: write --set key=value, for example --set federation.rounds=5")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value.strip()
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    node: Any = tree
+    parts = key.split(".")
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise UserError(f"{key}: '{part}' is not one of the {len(node)} entries, which count from 0")
+            if last:
+                node[int(part)] = value
+            else:
+                node = node[int(part)]
+        elif isinstance(node, dict):
+            if last:
+                node[part] = value
+            else:
+                node = node.setdefault(part, {})
+        else:
+            raise UserError(f"{key}: '{parts[depth - 1]}' is a value and has no keys")
+
+
+def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Return a copy in which file references are absolute."""
+
+    def absolute(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: absolute(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [absolute(item) for item in value]
+        if not isinstance(value, str):
+            return value
+        if is_reference(value):
+            path, _, attribute = value.rpartition(":")
+            return f"{(base / path).resolve()}:{attribute}"
+        for kind in ("npz:", "folder:"):
+            if value.startswith(kind):
+                return kind + str((base / Path(value.removeprefix(kind)).expanduser()).resolve())
+        return value
+
+    resolved: dict[str, Any] = absolute(tree)
+    data = resolved.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str((base / Path(data["path"]).expanduser()).resolve())
+    evaluation = resolved.get("evaluation")
+    if isinstance(evaluation, dict) and isinstance(evaluation.get("generators"), list):
+        for generator in evaluation["generators"]:
+            if isinstance(generator, dict) and isinstance(generator.get("experiment"), str):
+                generator["experiment"] = str((base / generator["experiment"]).resolve())
+    return resolved
+
+
+def _with_digests(value: Any) -> Any:
+    """Return a copy in which a referenced file stands by its name and content, not by where it lies."""
+    if isinstance(value, dict):
+        return {key: _with_digests(item) for key, item in value.items() if key != "path"}
+    if isinstance(value, list):
+        return [_with_digests(item) for item in value]
+    if isinstance(value, str):
+        if is_reference(value):
+            path, _, attribute = value.rpartition(":")
+            known = file_digest(Path(path)) if Path(path).is_file() else "missing"
+            return [Path(path).name, known, attribute]
+        for kind in ("npz:", "folder:"):
+            if value.startswith(kind):
+                return kind + Path(value.removeprefix(kind)).name
+    return value
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    place = ".".join(
+        str(part) for part in problem["loc"] if part not in ("str", "constrained-str") and "[" not in str(part)
+    )
+    kind, value = problem["type"], problem.get("input")
+    if kind == "extra_forbidden":
+        return f"{place}: unknown key{suggest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    if kind == "missing":
+        return f"{place}: is required"
+    if isinstance(value, BaseModel | dict | list | tuple):
+        return f"{place}: {message}" if place else message
+    shown = f"'{value}'" if isinstance(value, str) else value
+    message = message[:1].lower() + message[1:]
+    return f"{place} = {shown}: {message}"
+
+
+def _known_keys(place: tuple[Any, ...]) -> list[str]:
+    section: Any = Experiment
+    for part in place:
+        if isinstance(part, int):
+            continue
+        if part not in section.model_fields:
+            return []
+        section = _section_in(section.model_fields[part].annotation)
+    return list(section.model_fields)
+
+
+def _section_in(annotation: Any) -> Any:
+    """Return the Section class inside ``Section``, ``Section | None`` or ``tuple[Section, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return annotation
+    return next((found for part in typing.get_args(annotation) if (found := _section_in(part))), None)

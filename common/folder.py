@@ -1,0 +1,171 @@
+"""A run's folder: where each thing lies, and writes that never leave half a file."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from common.errors import UserError
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """``runs/NAME/HASH/``; see docs/design.md for what each file holds."""
+
+    path: Path
+
+    @property
+    def experiment(self) -> Path:
+        """The resolved description, TOML."""
+        return self.path / "experiment.toml"
+
+    @property
+    def manifest(self) -> Path:
+        """Versions, commit, data checksums, machine, wall times, bytes per client; JSON."""
+        return self.path / "manifest.json"
+
+    @property
+    def partition(self) -> Path:
+        """The record numbers of each client; JSON."""
+        return self.path / "partition.json"
+
+    @property
+    def rounds(self) -> Path:
+        """One JSON object a finished or skipped round."""
+        return self.path / "rounds.jsonl"
+
+    @property
+    def ledger(self) -> Path:
+        """Each client's privacy ledger; JSON."""
+        return self.path / "ledger.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The global model after the last finished round; removed when the federation ends."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def clients(self) -> Path:
+        """Folder of client state (one sub-folder a client) in simulations."""
+        return self.path / "clients"
+
+    @property
+    def model(self) -> Path:
+        """The final global model, fp32 safetensors; its presence says that the federation has ended well."""
+        return self.path / "model.safetensors"
+
+    @property
+    def int8_model(self) -> Path:
+        """The int8 model for deployment, ONNX."""
+        return self.path / "model.int8.onnx"
+
+    @property
+    def results(self) -> Path:
+        """The measures, long form, one a row; CSV. Its presence says that the evaluation has ended."""
+        return self.path / "results.csv"
+
+    @property
+    def evaluation(self) -> Path:
+        """Compression facts, warnings and the verdict; JSON."""
+        return self.path / "evaluation.json"
+
+    @property
+    def examples(self) -> Path:
+        """A few clean and adversarial images with predictions, for the report; safetensors with metadata."""
+        return self.path / "examples.safetensors"
+
+    @property
+    def report(self) -> Path:
+        """The report, one self-contained HTML file."""
+        return self.path / "report.html"
+
+    @property
+    def model_card(self) -> Path:
+        """The model card, Markdown."""
+        return self.path / "MODEL_CARD.md"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        free = shutil.disk_usage(_existing(path)).free // 2**20
+        raise UserError(
+            f"{path} could not be written ({error.strerror}; {free} MiB free); finished rounds are kept"
+        ) from None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text whole or not at all. Raises UserError as ``write_bytes``."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON whole or not at all. Raises UserError as ``write_bytes``."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON. Raises UserError if the file is not there or not whole."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} could not be read: {error}") from None
+
+
+def append_line(path: Path, value: Mapping[str, Any]) -> None:
+    """Append one JSON object as a line. Raises UserError as ``write_bytes``."""
+    lines = path.read_bytes() if path.exists() else b""
+    write_bytes(path, lines + json.dumps(value, sort_keys=True, allow_nan=False).encode() + b"\n")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the JSON objects of a file with one a line; nothing if it is not there."""
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)
+
+
+def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write named tensors as safetensors, whole or not at all. Raises UserError as ``write_bytes``."""
+    tensors = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}
+    write_bytes(path, save_tensors(tensors, dict(metadata) if metadata else None))
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """Read named tensors. Raises UserError if the file is not there, truncated or not safetensors."""
+    try:
+        return load_tensors(path.read_bytes())
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} could not be read: {error}") from None
+
+
+def _existing(path: Path) -> Path:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return path

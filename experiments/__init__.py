@@ -1,0 +1,1 @@
+"""Ready descriptions, the runners, the store, the report and the command line."""

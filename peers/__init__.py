@@ -1,0 +1,1 @@
+"""Federations without a server (see docs/roadmap.md; nothing here yet)."""

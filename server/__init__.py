@@ -1,0 +1,1 @@
+"""Aggregation, checks of incoming updates, int8 compression, the evaluator, and the Flower ServerApp."""
