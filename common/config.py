@@ -142,7 +142,7 @@ class Federation(Section):
     """``psreval list aggregation``, or ``file.py:Class`` (a Flower ``Strategy``)."""
     aggregation_options: dict[str, Any] = Field(default_factory=dict)
     quorum: Annotated[int, Field(ge=1)] | None = None
-    """Good updates that a round needs; fewer: the round is skipped. None: more than half of the clients."""
+    """Good updates that a round needs; fewer: the round is skipped. None: half of the clients."""
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds that a round waits for replies."""
     skipped_rounds_limit: Annotated[int, Field(ge=0)] = 3
@@ -267,7 +267,7 @@ class Experiment(Section):
 
     def quorum(self) -> int:
         """Return the good updates that a round needs."""
-        return self.federation.quorum or len(self.roster()) // 2 + 1
+        return self.federation.quorum or (len(self.roster()) + 1) // 2
 
     def change(self, changes: Mapping[str, Any], base: Path | None = None) -> "Experiment":
         """Return a copy with dotted keys changed: ``{"federation.rounds": 5, "clients.0.strategy": "honest"}``.

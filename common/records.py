@@ -24,9 +24,8 @@ class Records:
         if self.images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"images must be uint8, or float32 in [0, 1]; got {self.images.dtype}")
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
-            raise ValueError(
-                f"labels must be int64 of shape [{len(self.images)}]; got {self.labels.dtype} {tuple(self.labels.shape)}"
-            )
+            found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
+            raise ValueError(f"labels must be int64 of shape [{len(self.images)}]; got {found}")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -42,7 +41,7 @@ def as_float(images: Tensor) -> Tensor:
 
 
 def replace(records: Records, index: Tensor, images: Tensor, labels: Tensor) -> Records:
-    """Return a copy in which the records at ``index`` are replaced by float ``images`` [M, C, H, W] and ``labels`` [M]."""
+    """Return a copy whose records at ``index`` are float ``images`` [M, C, H, W] with ``labels`` [M]."""
     changed = as_float(records.images).clone()
     changed[index] = images.to(changed.dtype)
     changed_labels = records.labels.clone()

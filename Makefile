@@ -1,0 +1,49 @@
+# Everything from a fresh machine: `make run` (the demo), `make test`. Needs Python 3.11 to 3.13 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Where a machine has no GPU, an index of CPU wheels saves gigabytes: PIP_EXTRA_INDEX_URL=... make run
+RUN_ENV := FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+
+.PHONY: help run test test-slow test-processes check format bench clean
+.DEFAULT_GOAL := help
+
+help:  ## show these commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
+
+run: $(VENV)/.installed  ## install if needed, run the demo, write runs/demo/…/report.html
+	$(BIN)/psreval run
+
+test: $(VENV)/.installed-dev  ## install if needed, run the test suite (under 8 minutes on two cores)
+	$(RUN_ENV) $(BIN)/python -m pytest -m "not slow and not processes"
+
+test-slow: $(VENV)/.installed-dev  ## the long tests: learning on real images, Ray
+	$(RUN_ENV) $(BIN)/python -m pytest -m slow
+
+test-processes: $(VENV)/.installed-dev  ## tests that start real processes
+	$(RUN_ENV) $(BIN)/python -m pytest -m processes
+
+check: $(VENV)/.installed-dev  ## lint, format and types, as CI
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev  ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about 10 minutes)
+	$(RUN_ENV) $(BIN)/python -m experiments.bench
+
+$(VENV)/.installed: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:  ## remove what was built here; runs stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

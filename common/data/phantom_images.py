@@ -1,0 +1,191 @@
+"""Drawing synthetic chest X-rays: anatomy as smooth functions of position, many images at once.
+
+Only additions, products, quotients and square roots of float32 numbers are used, so that every machine draws the same bytes.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+
+UNIFORMS = 64
+"""Uniform draws in [0, 1) that one image takes."""
+GRIDS = (6, 13, 28)
+"""Sides of the coarse grids of normal draws behind an image's soft, patchy and reticular texture."""
+NORMAL, BACTERIAL, VIRAL = 0, 1, 2
+
+
+class _Columns:
+    """Hand out uniform draws one after the other, scaled, as [B, 1, 1]."""
+
+    def __init__(self, uniforms: Field) -> None:
+        self._uniforms = uniforms
+        self._next = 0
+
+    def __call__(self, low: float, high: float) -> Field:
+        column = self._uniforms[:, self._next, None, None]
+        self._next += 1
+        return np.float32(low) + np.float32(high - low) * column
+
+
+def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], noise: Field) -> NDArray[np.uint8]:
+    """Return images uint8 [B, S, S].
+
+    Args:
+        labels: [B] of NORMAL, BACTERIAL, VIRAL.
+        uniforms: [B, UNIFORMS] in [0, 1): pose, anatomy, disease, exposure.
+        grids: normal draws [B, g, g] for each g of GRIDS.
+        noise: normal draws [B, S, S], one a pixel; S is the side of the images.
+    """
+    size = noise.shape[-1]
+    oversampling = 2 if size < 96 else 1
+    side = size * oversampling
+    soft, patchy, reticular = (_spread(grid, side) for grid in grids)
+    column = _Columns(uniforms)
+    x, y = _pose(column, side)
+
+    body, lungs, heart, dome = _organs(column, x, y)
+    bones = _bones(column, x, y)
+    disease = _disease(labels, column, x, y, lungs, soft, patchy, reticular)
+
+    thickness = 1 - (x / 1.15) ** 2
+    tissue = 0.30 + 0.28 * thickness + 0.10 * dome + 0.03 * soft
+    clear = column(0.62, 0.76)
+    air = lungs * (1 - 0.85 * heart)
+    density = tissue * (1 - clear * air) + 0.06 * heart
+    density = density + _markings(column, x, y, patchy, reticular) * air
+    density = density + disease * (1 - 0.5 * heart)
+    density = (density + bones * (0.6 + 0.4 * air)) * body
+    image = density if oversampling == 1 else _halve(density)
+
+    tone, gain, offset = column(-0.25, 0.25), column(0.92, 1.12), column(-0.03, 0.05)
+    image = image * gain + offset
+    image = image + tone * image * (1 - image)
+    image = image + column(0.018, 0.040) * (0.5 + image) * noise
+    return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+
+
+def _step(z: Field, width: float) -> Field:
+    """Return a smooth step from 0 (z <= -width) to 1 (z >= width)."""
+    t = np.clip(z * np.float32(0.5 / width) + np.float32(0.5), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _bump(r2: Field) -> Field:
+    """Return a bell of the squared distance: 1 at 0, 1/4 at 1, thin tails."""
+    b = 1 / (1 + r2)
+    return b * b
+
+
+def _halve(image: Field) -> Field:
+    return (image[:, ::2, ::2] + image[:, 1::2, ::2] + image[:, ::2, 1::2] + image[:, 1::2, 1::2]) * np.float32(0.25)
+
+
+def _spread(grid: Field, side: int) -> Field:
+    """Spread a coarse grid [B, g, g] over [B, side, side] by cubic B-splines."""
+    cells = grid.shape[-1] - 3
+    place = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / side)
+    first = np.minimum(place.astype(np.int64), cells - 1)
+    t = (place - first).astype(np.float32)
+    s = 1 - t
+    weights = (s**3 / 6, (3 * t**3 - 6 * t * t + 4) / 6, (3 * s**3 - 6 * s * s + 4) / 6, t**3 / 6)
+    rows = sum((weights[k][:, None] * grid[:, first + k, :] for k in range(1, 4)), weights[0][:, None] * grid[:, first])
+    return sum((weights[k] * rows[:, :, first + k] for k in range(1, 4)), weights[0] * rows[:, :, first])
+
+
+def _pose(column: _Columns, side: int) -> tuple[Field, Field]:
+    """Return body coordinates [B, side, side]: x from -1 (left edge) to 1, y from -1 (top) to 1, as the patient lies."""
+    axis = ((np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / side) - 1).astype(np.float32)
+    across, down = axis[None, None, :] - column(-0.07, 0.07), axis[None, :, None] - column(-0.07, 0.07)
+    turn, scale = column(-0.08, 0.08), column(0.90, 1.10)
+    return (across + turn * down) / scale, (down - turn * across) / scale
+
+
+def _organs(column: _Columns, x: Field, y: Field) -> tuple[Field, Field, Field, Field]:
+    """Return body, lungs, heart and the part below the diaphragm, each in [0, 1]."""
+    away = np.abs(x)
+    slope = column(0.28, 0.42) * np.maximum(away - 0.20, 0)
+    shoulders = np.maximum(y + column(0.72, 0.86) - slope, column(0.22, 0.30) - away)  # or neck
+    flank = column(0.94, 1.14) - 0.10 * _step(y, 0.6) - away
+    body = _step(shoulders, 0.06) * _step(flank, 0.05)
+    middle, width = column(0.42, 0.47), column(0.32, 0.38)
+    apex, reach = column(-0.08, 0.0), column(0.66, 0.76)
+    rise = np.clip((0.15 - y) / 0.85, 0, 1)
+    lungs = np.zeros_like(x)
+    dome = np.ones_like(x)
+    for place, floor in ((-1, column(0.36, 0.48)), (1, column(0.42, 0.54))):
+        # narrower and nearer to the spine towards the apex
+        across = (x - place * (middle - 0.10 * rise * rise)) / (width * (1 - 0.42 * rise * rise))
+        upright = (y - apex) / reach
+        ellipse = 1 - across * across - upright * upright * upright * upright
+        above = floor + 0.16 * np.minimum(across * across, 1.3) - y
+        lungs = lungs + _step(ellipse, 0.22) * _step(above, 0.05)
+        dome = dome * (1 - _step(above, 0.06))
+    centre, high = column(0.08, 0.16), column(0.16, 0.26)
+    slant = (x - centre) + 0.35 * (y - high)
+    wide, tall = column(0.25, 0.34), column(0.24, 0.30)
+    heart = _step(1 - (slant / wide) ** 2 - ((y - high) / tall) ** 2, 0.40)
+    vessels = _step(0.17 - np.abs(x - 0.03), 0.07) * _step(y + 0.45, 0.25) * _step(0.5 - y, 0.2)
+    heart = np.maximum(heart, vessels)
+    return body, lungs, heart, dome
+
+
+def _bones(column: _Columns, x: Field, y: Field) -> Field:
+    """Return the density of ribs, clavicles and spine, with the windpipe as a dark strip."""
+    away = np.abs(x)
+    cage = _step(0.84 - away, 0.08) * _step(y + 0.72, 0.08) * _step(0.62 - y, 0.10)
+    spacing, start, strength = column(0.165, 0.20), column(0, 1), column(0.07, 0.13)
+    back = _comb((y - 0.75 * (away - 0.30) ** 2) / spacing + start, 0.30)
+    front = _comb((y + 0.55 * away - 0.25 * away * away) / (1.15 * spacing) + column(0, 1), 0.22)
+    ribs = cage * _step(away - 0.10, 0.06) * strength * (back + 0.45 * front)
+    level = column(-0.62, -0.54)
+    collar = (y - level + 0.16 * away + 0.12 * (away - 0.3) ** 2) / 0.035
+    clavicles = _bump(collar * collar) * _step(away - 0.07, 0.03) * _step(0.62 - away, 0.08) * column(0.08, 0.14)
+    spine = _bump((x / 0.12) ** 2) * (column(0.10, 0.16) + 0.03 * _comb(y / 0.13 + start, 0.35))
+    windpipe = _bump(((x - column(-0.02, 0.03)) / 0.045) ** 2) * _step(-0.18 - y, 0.10)
+    return ribs + clavicles + spine - 0.12 * windpipe
+
+
+def _comb(phase: Field, width: float) -> Field:
+    """Return ridges of height 1 at whole phases, ``width`` of a period wide on either side."""
+    apart = np.abs(phase - np.rint(phase))
+    ridge = np.maximum(1 - (apart / np.float32(width)) ** 2, 0)
+    return ridge * (np.float32(1.2) - np.float32(0.4) * ridge)  # cortex: edges a little brighter than a plain ridge
+
+
+def _markings(column: _Columns, x: Field, y: Field, patchy: Field, reticular: Field) -> Field:
+    """Return the vessels of healthy lungs: denser and coarser near the hila."""
+    near = _bump(((np.abs(x) - 0.17) / 0.20) ** 2 + ((y - 0.02) / 0.28) ** 2)
+    return near * (column(0.05, 0.12) + 0.05 * patchy) + column(0.010, 0.030) * reticular
+
+
+def _disease(
+    labels: NDArray[np.int64],
+    column: _Columns,
+    x: Field,
+    y: Field,
+    lungs: Field,
+    soft: Field,
+    patchy: Field,
+    reticular: Field,
+) -> Field:
+    """Return the opacities: one or two consolidations (bacterial), both lungs hazy and reticular (viral), or none.
+
+    Healthy lungs may carry a faint blurred shadow (skin folds, scapulae), so that brightness alone does not tell.
+    """
+    focal = np.zeros_like(x)
+    side = np.where(column(0, 1) < 0.5, np.float32(-1), np.float32(1))
+    second = column(0, 1) < 0.3
+    for number in range(2):
+        place = side if number == 0 else -side
+        centre, height = column(0.26, 0.58), column(-0.40, 0.36)
+        wide, tall = column(0.12, 0.24), column(0.11, 0.22)
+        edge = ((x - place * centre) / wide) ** 2 + ((y - height) / tall) ** 2
+        blot = _step(1.1 - edge + 0.55 * patchy, 0.9) * column(0.11, 0.30) * (1 + 0.25 * reticular)
+        focal = focal + (blot if number == 0 else blot * second)
+    spread = 0.55 + 0.45 * _bump(((np.abs(x) - 0.22) / 0.35) ** 2 + (y / 0.5) ** 2)
+    diffuse = spread * column(0.06, 0.17) * np.maximum(1 + 0.35 * soft + 0.55 * patchy + 0.50 * reticular, 0)
+    shadow = _bump(((x - column(-0.7, 0.7)) / 0.25) ** 2 + ((y - column(-0.5, 0.5)) / 0.25) ** 2) * column(0.0, 0.10)
+    kind = labels[:, None, None]
+    opacity = np.where(kind == BACTERIAL, focal, np.where(kind == VIRAL, diffuse, np.float32(0)))
+    return lungs * opacity + shadow

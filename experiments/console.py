@@ -1,0 +1,167 @@
+"""What the command line shows: progress, the verdict, lists. Bars on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from common.errors import UserError
+from common.folder import RunFolder, read_json
+from common.loading import suggest
+from common.progress import plain_lines, show_with
+
+MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("not decided", "yellow")}
+
+
+@contextmanager
+def progress(quiet: bool) -> Iterator[None]:
+    """Show the progress of long steps on standard error."""
+    if quiet:
+        yield
+        return
+    if not sys.stderr.isatty():
+        show_with(plain_lines)
+        try:
+            yield
+        finally:
+            show_with(None)
+        return
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, TaskID] = {}
+
+    def show(title: str, done: int, total: int) -> None:
+        if title not in tasks:
+            tasks[title] = bars.add_task(title, total=total)
+        elif done == 0:
+            bars.reset(tasks[title], total=total)
+        bars.update(tasks[title], completed=done, visible=True)
+
+    show_with(show)
+    try:
+        with bars:
+            yield
+    finally:
+        show_with(None)
+
+
+def print_verdict(folder: RunFolder) -> list[str]:
+    """Print the verdict of a run and where its report lies; return the stated thresholds that do not hold."""
+    from server.verdict import stated_failure
+
+    evaluation = read_json(folder.evaluation)
+    told = read_json(folder.manifest)
+    console = Console(highlight=False)
+    table = Table(
+        title=f"{folder.path.parent.name}: private, robust and small?", title_justify="left", show_header=False
+    )
+    table.add_column(style="bold")
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, tile in evaluation["verdict"].items():
+        mark, colour = MARKS[tile["holds"]]
+        table.add_row(f"{name}?", f"[{colour}]{mark}[/{colour}]", tile["sentence"])
+    console.print(table)
+    if told["data"]["synthetic"]:
+        console.print("The images are synthetic: these numbers say nothing about patients.")
+    for warning in evaluation["warnings"]:
+        if warning["severity"] == "unreliable":
+            console.print(f"[yellow]not to be believed:[/yellow] {warning['sentence']}")
+    seconds = told.get("seconds", {})
+    if seconds:
+        console.print("Time: " + ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items()))
+    console.print(f"Report: {_shortest(folder.report)}", soft_wrap=True)
+    return stated_failure(evaluation["verdict"])
+
+
+def print_attack(outcome: dict[str, Any]) -> None:
+    """Print what one attack did to one target."""
+    console = Console(highlight=False)
+    console.print(
+        f"{outcome['attack']} on {outcome['target']} ({outcome['gradients']}), eps {outcome['eps'] * 255:.3g}/255, "
+        f"{outcome['records']} test images, {outcome['seconds']:.1f} s"
+    )
+    for name in ("clean", "attacked"):
+        value, low, high = outcome[name]
+        console.print(f"  {name:<9} accuracy {value:6.1%}   95 % interval {low:.1%} to {high:.1%}")
+
+
+def print_known(what: str) -> None:
+    """Print what a description can name."""
+    lists = {
+        "clients": _clients,
+        "attacks": _attacks,
+        "aggregation": _aggregation,
+        "data": _data,
+        "models": _models,
+        "experiments": _experiments,
+    }
+    if what not in lists:
+        raise UserError(f"list {what}: unknown{suggest(what, lists)}")
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, text in lists[what]().items():
+        table.add_row(name, text)
+    Console(highlight=False).print(table)
+
+
+def _clients() -> dict[str, str]:
+    from clients.strategies import descriptions
+
+    return descriptions()
+
+
+def _attacks() -> dict[str, str]:
+    from attacks.craft import ATTACKS
+
+    return ATTACKS
+
+
+def _aggregation() -> dict[str, str]:
+    from server.aggregation import AGGREGATION
+
+    return {name: text for name, (_, text) in AGGREGATION.items()}
+
+
+def _data() -> dict[str, str]:
+    from common.data import SOURCES
+
+    return SOURCES
+
+
+def _models() -> dict[str, str]:
+    from common.models import MODELS
+
+    return MODELS
+
+
+def _experiments() -> dict[str, str]:
+    import tomllib
+
+    found = sorted(Path(__file__).parent.glob("*.toml"))
+    return {_shortest(path): tomllib.loads(path.read_text(encoding="utf-8")).get("description", "") for path in found}
+
+
+def _shortest(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)

@@ -1,0 +1,248 @@
+"""The figures of a report, each from plain numbers to one ``<svg>`` element."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from common.intervals import wilson
+from experiments.drawing import CLASSES, FP32, INK, INT8, MUTED, PAPER, RULE, canvas, styled, svg
+from experiments.wording import interval, listed, percent
+
+_TARGETS = {"fp32": (FP32, "o"), "int8": (INT8, "s")}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A share in [0, 1] seen over ``n`` records, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+def against_whom(
+    rows: Sequence[tuple[str, str, dict[str, Estimate]]], *, threshold: float | None, commonest: float | None
+) -> Markup:
+    """Draw accuracy by threat, fp32 and int8 side by side, with intervals; a forest plot.
+
+    Args:
+        rows: (heading, second line, target → estimate), the first one without an adversary: its values are drawn
+            down through all rows as the reference.
+        threshold: the accuracy asked for under attack.
+        commonest: the share of the commonest class, which a model that never looks reaches.
+    """
+    targets = [target for target in _TARGETS if any(target in estimates for _, _, estimates in rows)]
+    with styled():
+        height = 0.66 * len(rows) + 1.0
+        figure, axes = canvas(9.6, height, (2.0, 0.5, 2.95, 0.5))
+        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.45, -0.55), yticks=[])
+        _percent_axis(axes.xaxis.set_ticks)
+        axes.grid(axis="x", zorder=0)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(length=0, pad=6)
+        axes.set_xlabel("accuracy on test images")
+        for target in targets:
+            if target in rows[0][2]:
+                axes.axvline(rows[0][2][target].value, color=_TARGETS[target][0], linewidth=0.9, linestyle=(0, (4, 3)))
+        top = axes.get_xaxis_transform()
+        if threshold is not None:
+            axes.axvline(threshold, color=INK, linewidth=0.9)
+            axes.text(threshold, 1.03, "asked for", transform=top, ha="center", va="bottom", color=INK, size=8.5)
+        if commonest is not None:
+            axes.axvline(commonest, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
+            if threshold is None or abs(threshold - commonest) > 0.2:
+                axes.text(
+                    commonest, 1.03, "commonest class", transform=top, ha="center", va="bottom", color=MUTED, size=8.5
+                )
+        right = axes.get_yaxis_transform()
+        axes.text(1.17, -0.62, "accuracy (95 % interval)", transform=right, va="bottom", color=MUTED, size=8.5)
+        axes.text(1.70, -0.62, "n", transform=right, va="bottom", ha="right", color=MUTED, size=8.5)
+        for place, (heading, detail, estimates) in enumerate(rows):
+            _forest_row(axes, place, heading, detail, estimates, targets)
+        words = [
+            f"{heading}: {listed([f'{target} {_words(one)}' for target, one in estimates.items()])}"
+            for heading, _, estimates in rows
+        ]
+        return svg(figure, "against-whom", "Accuracy by adversary. " + "; ".join(words) + ".")
+
+
+def accuracy_by_round(
+    rounds: Sequence[int],
+    overall: Sequence[float | None],
+    records: Sequence[int],
+    clients: Sequence[tuple[str, bool, Sequence[float | None]]],
+) -> Markup:
+    """Draw the global model's accuracy by round with its 95 % band, and that of every client's update.
+
+    Args:
+        rounds: round numbers; the other sequences follow them.
+        overall: the global model's accuracy, None where it was not measured.
+        records: the records that these accuracies are measured on.
+        clients: (name, honest, accuracies); a malicious client's line is dashed.
+    """
+    named = len(clients) <= len(CLASSES)
+    with styled():
+        figure, axes = canvas(9.6, 3.3, (0.65, 0.5, 1.9, 0.15))
+        axes.set(ylim=(0, 1.005), xlim=(min(rounds) - 0.25, max(rounds) + 0.25))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+        _percent_axis(axes.yaxis.set_ticks)
+        axes.grid(axis="y")
+        axes.tick_params(length=0, pad=6)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("round")
+        ends: list[tuple[float, str, str]] = []
+        for number, (name, honest, values) in enumerate(clients):
+            colour = CLASSES[number % len(CLASSES)] if named else MUTED
+            style = "-" if honest else (0, (3, 2))
+            _line(axes, rounds, values, colour, 1.2 if named else 0.6, style, "o" if honest else "X", 4)
+            last = _last(values)
+            if named and last is not None:
+                ends.append((last, name + ("" if honest else " (malicious)"), colour))
+        bands = [wilson(v, n) if v is not None else (float("nan"),) * 2 for v, n in zip(overall, records, strict=True)]
+        axes.fill_between(rounds, [b[0] for b in bands], [b[1] for b in bands], color=INK, alpha=0.12, linewidth=0)
+        _line(axes, rounds, overall, INK, 2.2, "-", "D", 4.5)
+        if (last := _last(overall)) is not None:
+            ends.append((last, "global model", INK))
+        _labels(axes, ends)
+        final = "not measured" if last is None else percent(last)
+        return svg(figure, "rounds", f"Accuracy by round; the global model ends at {final}.")
+
+
+def partitions(classes: Sequence[str], clients: Sequence[tuple[str, Sequence[int]]]) -> Markup:
+    """Draw how many records of each class every client holds; ``clients`` are (name, count of each class)."""
+    rows = len(clients)
+    step = 0.34 if rows <= 40 else max(0.05, 14 / rows)
+    with styled():
+        figure, axes = canvas(9.6, step * rows + 1.0, (1.9, 0.5, 0.3, 0.5))
+        axes.set(ylim=(rows - 0.5, -0.5))
+        for number, name in enumerate(classes):
+            lefts = [sum(counts[:number]) for _, counts in clients]
+            axes.barh(
+                range(rows), [counts[number] if number < len(counts) else 0 for _, counts in clients], left=lefts,
+                height=0.66, color=CLASSES[number % len(CLASSES)], edgecolor=PAPER, linewidth=0.8 if rows <= 40 else 0,
+                hatch="///" if number >= len(CLASSES) else None, label=name,
+            )  # fmt: skip
+        axes.set_yticks(range(rows) if rows <= 40 else [], [name for name, _ in clients] if rows <= 40 else [])
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.grid(axis="x", zorder=-1)
+        axes.set_axisbelow(True)
+        axes.tick_params(length=0, pad=6)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("records")
+        if len(classes) <= 12:
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=min(6, len(classes)), frameon=False, borderaxespad=0,
+                handlelength=0.9, handleheight=0.9, columnspacing=1.6,
+            )  # fmt: skip
+        words = [f"{name} {sum(counts)}" for name, counts in clients[:40]]
+        return svg(figure, "partitions", f"Records by client: {listed(words)}.")
+
+
+def epsilon_by_round(clients: Sequence[tuple[str, bool, Sequence[float | None]]], threshold: float | None) -> Markup:
+    """Draw how each private client's ε grows over the rounds; ``clients`` are (name, honest, ε after each round)."""
+    longest = max(len(values) for _, _, values in clients)
+    known = [value for _, _, values in clients for value in values if value is not None]
+    named = len(clients) <= len(CLASSES)
+    with styled():
+        figure, axes = canvas(9.6, 2.6, (0.65, 0.5, 1.9, 0.15))
+        ceiling = 1.12 * max([*known, threshold or 0, 0.1])
+        axes.set(xlim=(0.75, longest + 0.25), ylim=(0, ceiling))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+        axes.grid(axis="y")
+        axes.tick_params(length=0, pad=6)
+        axes.spines["left"].set_visible(False)
+        axes.set(xlabel="round", ylabel="ε so far")
+        ends: list[tuple[float, str, str]] = []
+        for number, (name, honest, values) in enumerate(clients):
+            colour = CLASSES[number % len(CLASSES)] if named else MUTED
+            _line(axes, range(1, len(values) + 1), values, colour, 1.4, "-" if honest else (0, (3, 2)), "o", 4)
+            last = _last(values)
+            if named and last is not None:
+                ends.append((last, f"{name} {last:.2f}", colour))
+        if threshold is not None:
+            axes.axhline(threshold, color=INK, linewidth=0.9)
+            ends.append((threshold, f"asked for ≤ {threshold:g}", INK))
+        _labels(axes, ends)
+        words = [f"{name} {_last(values) or 0:.2f}" for name, _, values in clients[:40]]
+        return svg(figure, "epsilon", f"ε by round; at the end: {listed(words)}.")
+
+
+def _forest_row(
+    axes: Axes, place: int, heading: str, detail: str, estimates: dict[str, Estimate], targets: Sequence[str]
+) -> None:
+    right = axes.get_yaxis_transform()
+    axes.text(-0.43, place - 0.05, heading, transform=right, va="bottom", size=10.5, weight="bold")
+    axes.text(-0.43, place + 0.03, detail, transform=right, va="top", size=8.5, color=MUTED)
+    if place:
+        axes.axhline(place - 0.5, xmin=-0.43, xmax=1.71, color=RULE, linewidth=0.8, clip_on=False)
+    for number, target in enumerate(targets):
+        colour, marker = _TARGETS[target]
+        y = place + (number - (len(targets) - 1) / 2) * 0.34
+        one = estimates.get(target)
+        axes.text(1.045, y, target, transform=right, va="center", color=colour, weight="bold", size=9)
+        if one is None:
+            axes.text(1.17, y, "not an attack on this model", transform=right, va="center", color=MUTED, size=9)
+            continue
+        axes.plot([one.low, one.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
+        for end in (one.low, one.high):
+            axes.plot([end, end], [y - 0.07, y + 0.07], color=colour, linewidth=1.2, zorder=3)
+        axes.plot(
+            one.value, y, marker, color=colour, markersize=7.5, markeredgecolor=PAPER, zorder=4, clip_on=False
+        )
+        words = f"{percent(one.value)} ({interval((one.low, one.high))})"
+        axes.text(1.17, y, words, transform=right, va="center", size=9.5)
+        axes.text(1.70, y, str(one.n), transform=right, va="center", ha="right", size=9.5)
+
+
+def _percent_axis(set_ticks: object) -> None:
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    set_ticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])  # type: ignore[operator]
+
+
+def _line(
+    axes: Axes,
+    rounds: Sequence[int],
+    values: Sequence[float | None],
+    colour: str,
+    width: float,
+    style: str | tuple[int, tuple[int, int]],
+    marker: str,
+    markersize: float,
+) -> None:
+    numbers = [float("nan") if value is None else value for value in values]
+    axes.plot(
+        rounds, numbers, color=colour, linewidth=width, linestyle=style, marker=marker if len(rounds) <= 40 else "",
+        markersize=markersize, markeredgecolor=PAPER, markeredgewidth=0.6, clip_on=False,
+    )  # fmt: skip
+
+
+def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+    """Name the lines at their right ends, pushed apart until no two names overlap."""
+    low, high = axes.get_ylim()
+    gap = 15 / 72 / (axes.get_position().height * axes.figure.get_figheight()) * (high - low)  # type: ignore[union-attr]
+    ordered = sorted(ends)
+    places = [value for value, _, _ in ordered]
+    for number in range(1, len(places)):
+        places[number] = max(places[number], places[number - 1] + gap)
+    overflow = max(0.0, places[-1] - high) if places else 0.0
+    places = [place - overflow for place in places]
+    for number in range(len(places) - 2, -1, -1):
+        places[number] = min(places[number], places[number + 1] - gap)
+    right = axes.get_yaxis_transform()
+    for place, (_, name, colour) in zip(places, ordered, strict=True):
+        axes.plot([1.02, 1.038], [place, place], color=colour, linewidth=3, transform=right, clip_on=False)
+        weight = "bold" if colour == INK else "normal"
+        axes.text(1.05, place, name, transform=right, va="center", size=9.5, weight=weight)
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def _words(one: Estimate) -> str:
+    return f"{percent(one.value)} (95 % interval {interval((one.low, one.high))}, n = {one.n})"

@@ -1,0 +1,87 @@
+"""The in-process runner: a Flower Grid that calls the ClientApp directly, without actors, sockets or copies.
+
+It uses two private parts of Flower (`flwr.supercore`), here and nowhere else; tests/experiments/test_inprocess.py
+notices when a Flower release moves them.
+"""
+
+from collections.abc import Iterable
+from uuid import uuid4
+
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+CLIENT_FAILED = 2
+"""Flower's error code for an exception in a ClientApp."""
+
+
+class InProcessGrid(Grid):
+    """Delivers each message to the ClientApp at once, one client after the other.
+
+    Args:
+        client_app: the same object that SuperNodes run.
+        clients: how many; node ids are 1, 2, …, partition ids 0, 1, ….
+        states: Flower client state to start from, by partition id.
+    """
+
+    def __init__(self, client_app: ClientApp, clients: int) -> None:
+        self._app = client_app
+        self._run = Run.create_empty(run_id=1)
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+        self._contexts = {
+            number + 1: Context(
+                run_id=1,
+                node_id=number + 1,
+                node_config={"partition-id": number, "num-partitions": clients},
+                state=RecordDict(),
+                run_config={},
+            )
+            for number in range(clients)
+        }
+        self._replies: dict[str, Message] = {}
+
+    def set_run(self, run: Run) -> None:
+        """Set the run."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run."""
+        return self._run
+
+    def create_message(
+        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+    ) -> Message:
+        """Create a message, as older strategies do."""
+        return Message(content, dst_node_id=dst_node_id, message_type=message_type, group_id=group_id, ttl=ttl)
+
+    def get_node_ids(self) -> list[int]:
+        """Return all node ids; a node in this process is always connected."""
+        return list(self._contexts)
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Deliver messages; their replies wait for ``pull_messages``."""
+        sent = []
+        for message in messages:
+            message.metadata.__dict__["_message_id"] = str(uuid4())
+            reply = self._deliver(message)
+            reply.metadata.__dict__["_message_id"] = str(uuid4())
+            self._replies[message.metadata.message_id] = reply
+            sent.append(message.metadata.message_id)
+        return sent
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """Return the replies to these messages."""
+        return [self._replies.pop(identity) for identity in list(message_ids) if identity in self._replies]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Deliver messages and return their replies; ``timeout`` cannot interrupt a client in the same process."""
+        return self.pull_messages(self.push_messages(messages))
+
+    def _deliver(self, message: Message) -> Message:
+        try:
+            return self._app(message, self._contexts[message.metadata.dst_node_id])
+        except Exception as error:  # as a SuperNode would: the client fails, the federation goes on
+            return Message(Error(CLIENT_FAILED, f"{type(error).__name__}: {error}"), reply_to=message)

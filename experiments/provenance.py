@@ -1,0 +1,106 @@
+"""Provenance: what code, packages, machine and data a result comes from."""
+
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.config import RESULTS_VERSION, Experiment
+from common.data import Dataset, Split, normalisation
+
+PACKAGES = ("flwr", "torch", "torchvision", "opacus", "torchattacks", "ray", "numpy", "onnxruntime", "onnx")
+
+
+def manifest(experiment: Experiment, dataset: Dataset, runner: str) -> dict[str, Any]:
+    """Return the manifest of a run that starts now."""
+    mean, std = normalisation(dataset.public)
+    return {
+        "psreval": _version("psreval"),
+        "results_version": RESULTS_VERSION,
+        "hash": experiment.digest(dataset.checksum),
+        "federation_hash": experiment.digest(dataset.checksum, federation_only=True),
+        "commit": commit(),
+        "versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES},
+        "machine": machine(),
+        "data": {
+            "source": dataset.source,
+            "synthetic": dataset.synthetic,
+            "checksum": dataset.checksum,
+            "classes": list(dataset.classes),
+            "channels": dataset.channels,
+            "image_size": dataset.image_size,
+            "mean": mean,
+            "std": std,
+            "counts": {
+                name: _counts(split, len(dataset.classes))
+                for name, split in (("train", dataset.train), ("public", dataset.public), ("test", dataset.test))
+            },
+            "notes": list(dataset.notes),
+        },
+        "runner": runner,
+        "seconds": {},
+        "bytes": {},
+        "started": now(),
+        "finished": None,
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Return what this machine is: processor, cores, memory, system, 8-bit dot products."""
+    cpu = platform.processor() or platform.machine()
+    flags = ""
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
+        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+        flags = next((line for line in lines if line.startswith("flags")), "")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "system": f"{platform.system()} {platform.release()}",
+        "vnni": "vnni" in flags,
+    }
+
+
+def commit() -> str | None:
+    """Return the git commit of this code, with ``+changes`` if the tree differs; None outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, timeout=10)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if head.returncode != 0:
+        return None
+    return head.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+
+
+def now() -> str:
+    """Return the time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _counts(split: Split, classes: int) -> list[int]:
+    return np.bincount(split.labels, minlength=classes).tolist()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,208 @@
+"""Running an experiment: data, federation, evaluation, report; each part is skipped where it has been done."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+import clients.app
+from common.config import Experiment, Generator, load
+from common.data import Dataset, partition, prepare
+from common.errors import UserError
+from common.folder import RunFolder, read_arrays, read_json, read_lines, write_json
+from experiments.model_card import write_model_card
+from experiments.provenance import manifest, now
+from experiments.report import write_report
+from experiments.store import check_version, claimed, copy_federation, finished_federation
+from server.app import run_folder, serve
+from server.evaluator import evaluate
+from server.federation import initial_model
+
+RUNNERS = ("inprocess", "ray")
+
+
+def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFolder:
+    """Run an experiment to its report and return its folder; what has been done before is not done again.
+
+    Raises:
+        UserError: a mistake in the description, the data or the machine; finished rounds are kept.
+    """
+    dataset = prepare(experiment.data)
+    generators = _generators(experiment, dataset, runs, runner, ancestors=(experiment.digest(dataset.checksum),))
+    folder = train(experiment, dataset, runs, runner)
+    with claimed(folder):
+        if not folder.results.exists():
+            started = time.monotonic()
+            evaluate(experiment, dataset, folder, generators)
+            _finish(folder, evaluation=time.monotonic() - started)
+        write_report(folder)
+        write_model_card(folder)
+    return folder
+
+
+def train(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> RunFolder:
+    """Run or resume the federation alone; one that is in the store already is taken from there."""
+    if runner not in RUNNERS:
+        raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
+    folder = run_folder(runs, experiment, dataset)
+    with claimed(folder):
+        check_version(folder)
+        if folder.model.exists():
+            return folder
+        told = manifest(experiment, dataset, runner)
+        if folder.manifest.exists():
+            told["started"] = read_json(folder.manifest)["started"]
+        same = finished_federation(runs, told["federation_hash"], folder)
+        if same is not None:
+            told["federation_from"] = str(same.path)
+            write_json(folder.manifest, told)
+            copy_federation(same, folder)
+            serve(_no_grid(), experiment, dataset, folder)
+            return folder
+        write_json(folder.manifest, told)
+        write_json(folder.partition, partition_table(experiment, dataset))
+        started = time.monotonic()
+        with _client_state(folder):
+            _federate(experiment, dataset, folder, runner)
+        _finish(folder, federation=time.monotonic() - started)
+    return folder
+
+
+def partition_table(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
+    """Return ``partition.json``: each client's record numbers and its count of every class."""
+    roster = experiment.roster()
+    shares = partition(dataset.train.labels, len(roster), experiment.data)
+    spec = experiment.data.partition
+    return {
+        "spec": spec if isinstance(spec, str) else list(spec),
+        "seed": experiment.data.seed,
+        "clients": [
+            {
+                "name": client.name,
+                "records": share.tolist(),
+                "counts": [int((dataset.train.labels[share] == label).sum()) for label in range(len(dataset.classes))],
+            }
+            for client, share in zip(roster, shares, strict=True)
+        ],
+    }
+
+
+def load_model(folder: RunFolder, experiment: Experiment, dataset: Dataset) -> nn.Module:
+    """Return the final global model of a run. Raises UserError if there is none, or it is not whole."""
+    if not folder.model.exists():
+        raise UserError(f"{folder.path} has no model yet; `psreval run {folder.experiment}` resumes it")
+    model = initial_model(experiment, dataset)
+    arrays = read_arrays(folder.model)
+    try:
+        model.load_state_dict(arrays)
+    except RuntimeError as error:
+        raise UserError(f"{folder.model} is not this experiment's model: {str(error).splitlines()[0]}") from None
+    return model.eval()
+
+
+def _federate(experiment: Experiment, dataset: Dataset, folder: RunFolder, runner: str) -> None:
+    clients_count = len(experiment.roster())
+    work = partial(serve, experiment=experiment, dataset=dataset, folder=folder)
+    if runner == "ray":
+        from experiments.ray import simulate
+
+        simulate(clients.app.app, clients_count, work)
+    else:
+        from experiments.inprocess import InProcessGrid
+
+        work(InProcessGrid(clients.app.app, clients_count))
+
+
+def _generators(
+    experiment: Experiment, dataset: Dataset, runs: Path, runner: str, ancestors: tuple[str, ...]
+) -> dict[str, nn.Module]:
+    """Train, or find in the store, the federations whose models craft transfer attacks."""
+    if "transfer" not in experiment.evaluation.threats:
+        return {}
+    if not experiment.evaluation.generators:
+        raise UserError(
+            "evaluation.generators: the transfer threat needs at least one, for example "
+            '[[evaluation.generators]] name = "twin" changes = { seed = 2 }'
+        )
+    models: dict[str, nn.Module] = {}
+    for generator in experiment.evaluation.generators:
+        description = _generator_description(generator, experiment)
+        other = prepare(description.data)
+        _check_fits(generator, description, other, experiment, dataset)
+        if description.digest(other.checksum, federation_only=True) == experiment.digest(
+            dataset.checksum, federation_only=True
+        ):
+            raise UserError(
+                f"evaluation.generators: '{generator.name}' is the attacked model itself; change its seed, its privacy "
+                "or its clients"
+            )
+        folder = train(description, other, runs, runner)
+        models[generator.name] = load_model(folder, description, other)
+    return models
+
+
+def _generator_description(generator: Generator, experiment: Experiment) -> Experiment:
+    base = load(generator.experiment) if generator.experiment else experiment
+    changed = base.change(
+        {
+            "evaluation.generators": [],
+            "evaluation.threats": ["white-box"],
+            **generator.changes,
+        }
+    )
+    return changed.change({"name": changed.name})
+
+
+def _check_fits(
+    generator: Generator, description: Experiment, other: Dataset, experiment: Experiment, dataset: Dataset
+) -> None:
+    mine = (experiment.model, dataset.channels, dataset.image_size, dataset.classes)
+    theirs = (description.model, other.channels, other.image_size, other.classes)
+    if mine != theirs:
+        raise UserError(
+            f"evaluation.generators: '{generator.name}' does not fit: model, channels, image size and classes must be "
+            "those of the attacked model"
+        )
+
+
+@contextmanager
+def _client_state(folder: RunFolder) -> Iterator[None]:
+    """Tell this machine's clients where to keep their ledgers."""
+    before = os.environ.get(clients.app.STATE_VARIABLE)
+    os.environ[clients.app.STATE_VARIABLE] = str(folder.clients)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[clients.app.STATE_VARIABLE]
+        else:
+            os.environ[clients.app.STATE_VARIABLE] = before
+
+
+def _finish(folder: RunFolder, **seconds: float) -> None:
+    told = read_json(folder.manifest)
+    for part, value in seconds.items():
+        told["seconds"][part] = round(told["seconds"].get(part, 0.0) + value, 2)
+    told["bytes"] = bytes_by_client(folder)
+    told["finished"] = now()
+    write_json(folder.manifest, told)
+
+
+def bytes_by_client(folder: RunFolder) -> dict[str, dict[str, int]]:
+    """Return the bytes that each client sent and received over all rounds."""
+    total: dict[str, dict[str, int]] = {}
+    for line in read_lines(folder.rounds):
+        for client in line["clients"]:
+            entry = total.setdefault(client["name"], {"up": 0, "down": 0})
+            entry["up"] += client["bytes_up"]
+            entry["down"] += client["bytes_down"]
+    return total
+
+
+def _no_grid() -> Any:
+    return None

@@ -1,0 +1,281 @@
+"""A finished run, read back: every file of its folder, checked and typed."""
+
+import json
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from common.config import Experiment, parse_toml
+from common.errors import UserError
+from common.folder import RunFolder, read_json
+from experiments.tables import Measure, read_measures
+
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A part of a file; keys that a later version adds are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
+
+
+class Machine(Part):
+    cpu: str = "unknown"
+    cores: Natural | None = None
+    memory_gib: float | None = None
+    system: str = "unknown"
+    vnni: bool | None = None
+
+
+class DataFacts(Part):
+    source: str
+    synthetic: bool
+    checksum: str
+    classes: Annotated[list[str], Field(min_length=1)]
+    channels: Natural
+    image_size: Natural | list[Natural]
+    mean: list[float] = []
+    std: list[float] = []
+    counts: dict[str, list[Natural]] = {}
+    notes: list[str] = []
+
+
+class Traffic(Part):
+    """Bytes that a client sent to the server (up) and received from it (down)."""
+
+    up: Natural = 0
+    down: Natural = 0
+
+
+class Manifest(Part):
+    psreval: str
+    results_version: int
+    hash: str
+    federation_hash: str = ""
+    commit: str | None = None
+    versions: dict[str, str] = {}
+    machine: Machine = Machine()
+    data: DataFacts
+    runner: str = "unknown"
+    seconds: dict[str, float] = {}
+    traffic: dict[str, Traffic] = Field(default={}, alias="bytes")
+    started: str = ""
+    finished: str | None = None
+
+
+class ClientShare(Part):
+    name: str
+    records: list[Natural]
+    counts: list[Natural]
+
+
+class Partition(Part):
+    spec: str
+    seed: int
+    clients: list[ClientShare]
+
+
+class ClientRound(Part):
+    name: str
+    status: Literal["accepted", "refused", "silent", "absent"]
+    reason: str = ""
+    examples: Natural | None = None
+    bytes_up: Natural | None = None
+    bytes_down: Natural | None = None
+    accuracy: Share | None = None
+    metrics: dict[str, float | None] = {}
+
+
+class Round(Part):
+    round: Natural
+    status: Literal["aggregated", "skipped"]
+    seconds: float | None = None
+    accuracy: Share | None = None
+    accuracy_records: Natural = 0
+    clients: list[ClientRound] = []
+
+
+class LedgerEntry(Part):
+    round: Natural
+    noise_multiplier: float
+    sampling_rate: float
+    steps: Natural
+
+
+class ClientLedger(Part):
+    name: str
+    strategy: str
+    honest: bool
+    private: bool
+    records: Natural
+    accountant: str | None = None
+    delta: float | None = None
+    entries: list[LedgerEntry] = []
+    epsilon_by_round: list[float | None] = []
+    epsilon: float | None
+
+
+class Ledger(Part):
+    clients: list[ClientLedger]
+    worst_honest_epsilon: float | None
+
+
+class Answer(Part):
+    """One of the verdict's four answers; ``holds`` None: not decided."""
+
+    holds: bool | None
+    value: float | None = None
+    threshold: float | None = None
+    stated: bool = False
+    sentence: str = ""
+
+
+class Verdict(Part):
+    private: Answer
+    robust: Answer
+    small: Answer
+    useful: Answer
+
+
+class CompressionFacts(Part):
+    fp32_bytes: Natural | None = None
+    int8_bytes: Natural | None = None
+    size_reduction: float | None = None
+    activation_bits: Natural | None = None
+    saturates: bool | None = None
+    agreement: dict[str, float | None] = {}
+    latency_ms: dict[str, dict[str, float | None]] = {}
+
+
+class Warned(Part):
+    severity: Literal["unreliable", "note"]
+    sentence: str
+
+
+class Evaluated(Part):
+    verdict: Verdict
+    compression: CompressionFacts
+    warnings: list[Warned] = []
+    credible: bool
+    test_records: Natural
+    attacked_records: Natural
+
+
+@dataclass(frozen=True)
+class Examples:
+    """A few test images, clean and attacked; ``clean`` and ``adversarial`` [K, C, H, W] float32 in [0, 1], rest [K]."""
+
+    clean: npt.NDArray[np.float32]
+    adversarial: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    clean_prediction: npt.NDArray[np.int64]
+    adversarial_prediction: npt.NDArray[np.int64]
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything that a report says about one run."""
+
+    experiment: Experiment
+    description: str
+    manifest: Manifest
+    partition: Partition
+    rounds: tuple[Round, ...]
+    ledger: Ledger
+    evaluation: Evaluated
+    measures: tuple[Measure, ...]
+    examples: Examples | None
+
+
+def read_run(folder: RunFolder) -> Run:
+    """Read a finished run's folder.
+
+    Raises:
+        UserError: it is no run's folder, it is not finished (with the command that resumes it), or a file is damaged.
+    """
+    if not folder.experiment.is_file():
+        raise UserError(f"{folder.path} is not a run's folder: there is no {folder.experiment.name} in it")
+    needed = (
+        folder.manifest, folder.partition, folder.rounds, folder.ledger, folder.results, folder.evaluation,
+    )  # fmt: skip
+    missing = [path.name for path in needed if not path.is_file()]
+    if missing:
+        raise UserError(
+            f"{folder.path} is not finished, {' and '.join(missing)} missing; "
+            f"resume it with: psreval run {shlex.quote(str(folder.experiment))}"
+        )
+    try:
+        description = folder.experiment.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{folder.experiment} could not be read: {error}") from None
+    manifest = _read(folder.manifest, Manifest)
+    return Run(
+        experiment=parse_toml(description, str(folder.experiment), folder.path),
+        description=description,
+        manifest=manifest,
+        partition=_read(folder.partition, Partition),
+        rounds=_read_rounds(folder.rounds),
+        ledger=_read(folder.ledger, Ledger),
+        evaluation=_read(folder.evaluation, Evaluated),
+        measures=read_measures(folder.results),
+        examples=read_examples(folder.examples, len(manifest.data.classes)) if folder.examples.is_file() else None,
+    )
+
+
+def read_examples(path: Path, classes: int) -> Examples:
+    """Read ``examples.safetensors``. Raises UserError if it is damaged, or names a class that the data has not."""
+    names = ("clean", "adversarial", "labels", "clean_prediction", "adversarial_prediction")
+    try:
+        with safe_open(path, "numpy") as file:  # type: ignore[no-untyped-call]
+            arrays: dict[str, Any] = {name: file.get_tensor(name) for name in names}
+            facts = dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} could not be read: {error}; delete it, the report does without") from None
+    clean, adversarial = arrays["clean"], arrays["adversarial"]
+    numbers = [arrays[name] for name in names[2:]]
+    if clean.ndim != 4 or clean.shape != adversarial.shape or any(a.shape != clean.shape[:1] for a in numbers):
+        raise UserError(f"{path} holds arrays of shapes that do not match; delete it, the report does without")
+    if any(a.size and not 0 <= int(a.min()) <= int(a.max()) < classes for a in numbers):
+        raise UserError(f"{path} names a class beyond the data's {classes}; delete it, the report does without")
+    images = [np.clip(np.nan_to_num(a.astype(np.float32)), 0, 1) for a in (clean, adversarial)]
+    return Examples(images[0], images[1], *(a.astype(np.int64) for a in numbers), facts=facts)
+
+
+Model = TypeVar("Model", bound=Part)
+
+
+def _read(path: Path, model: type[Model]) -> Model:
+    return _check(read_json(path), model, str(path))
+
+
+def _read_rounds(path: Path) -> tuple[Round, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} could not be read: {error}") from None
+    rounds = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number} could not be read: {error}") from None
+        rounds.append(_check(value, Round, f"{path}, line {number}"))
+    return tuple(rounds)
+
+
+def _check(value: Any, model: type[Model], place: str) -> Model:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise UserError(f"{place} is not what psreval writes: {where + ': ' if where else ''}{message}") from None

@@ -1,0 +1,223 @@
+"""The table of results: one measure a row, read from and written to ``results.csv``."""
+
+import csv
+import io
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import UserError
+from common.folder import write_text
+from common.intervals import wilson
+
+COLUMNS = (
+    "target", "threat", "attack", "generator", "eps", "step_size", "steps", "repeat",
+    "metric", "value", "n", "low", "high",
+)  # fmt: skip
+TARGETS = ("fp32", "int8")
+THREATS = ("clean", "white-box", "insider", "transfer", "query")
+PROPORTIONS = ("accuracy", "sensitivity", "specificity", "attack_success")
+"""Metrics that are shares of ``n`` records, so that a Wilson interval belongs to them."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of the evaluation, with everything that it depends on.
+
+    Attributes:
+        target: which weights were scored, ``fp32`` or ``int8``.
+        threat: ``clean`` or the threat model's name.
+        attack: ``none``, the attack's name, or ``worst`` (image by image over attacks, sources and repeats).
+        generator: the federation whose model crafted a transfer attack; else empty.
+        eps, step_size: in units of [0, 1]; None where they do not apply.
+        repeat: counts from 0; None for the worst or the mean over repeats.
+        metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``.
+        value: a fraction in [0, 1].
+        n: the records that it is measured on.
+        low, high: the 95 % interval; None where there is none.
+    """
+
+    target: str
+    threat: str
+    attack: str
+    generator: str
+    eps: float | None
+    step_size: float | None
+    steps: int | None
+    repeat: int | None
+    metric: str
+    value: float
+    n: int
+    low: float | None
+    high: float | None
+
+    def interval(self) -> tuple[float, float] | None:
+        """Return the 95 % interval as stored; Wilson's for a proportion stored without one; else None."""
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        return wilson(self.value, self.n) if self.metric in PROPORTIONS else None
+
+
+def read_measures(path: Path) -> tuple[Measure, ...]:
+    """Read ``results.csv``.
+
+    Raises:
+        UserError: the file is missing or truncated, a column is missing, or a value is out of range; with the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} could not be read: {error}") from None
+    reader = csv.DictReader(io.StringIO(text), strict=True)
+    try:
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        if missing:
+            raise UserError(f"{path} is not a table of results: column '{missing[0]}' is missing")
+        measures = tuple(_measure(row, f"{path}, line {reader.line_num}") for row in reader)
+    except csv.Error as error:
+        raise UserError(f"{path}, line {reader.line_num}: {error}") from None
+    if not measures:
+        raise UserError(f"{path} holds no measures; delete it and run the experiment again to evaluate anew")
+    return measures
+
+
+def write_measures(path: Path, measures: Iterable[Measure]) -> None:
+    """Write ``results.csv`` whole or not at all; ``read_measures`` reads it back to equal rows.
+
+    Raises:
+        UserError: as ``common.folder.write_bytes``.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for measure in measures:
+        cells = (getattr(measure, column) for column in COLUMNS)
+        writer.writerow(["" if cell is None else repr(cell) if isinstance(cell, float) else cell for cell in cells])
+    write_text(path, text.getvalue())
+
+
+def select(
+    measures: Iterable[Measure],
+    *,
+    target: str | None = None,
+    threat: str | None = None,
+    attack: str | None = None,
+    generator: str | None = None,
+    metric: str | None = None,
+) -> tuple[Measure, ...]:
+    """Return the measures that have every given value; None asks for nothing."""
+    wanted = {"target": target, "threat": threat, "attack": attack, "generator": generator, "metric": metric}
+    asked = {name: value for name, value in wanted.items() if value is not None}
+    return tuple(one for one in measures if all(getattr(one, name) == value for name, value in asked.items()))
+
+
+def clean(measures: Iterable[Measure], target: str, metric: str = "accuracy") -> Measure | None:
+    """Return the target's measure on unchanged images, or None if it was not taken."""
+    return next(iter(select(measures, target=target, threat="clean", metric=metric)), None)
+
+
+def worst(measures: Iterable[Measure], target: str, threat: str, metric: str = "accuracy") -> Measure | None:
+    """Return the target's measure under the strongest attack of a threat, or None if it was not taken.
+
+    The row ``attack = worst`` is taken where there is one (over all generators before one generator's);
+    otherwise the attack that does most harm.
+    """
+    rows = select(measures, target=target, threat=threat, metric=metric)
+    joint = select(rows, attack="worst")
+    rows = select(joint, generator="") or joint or rows
+    harm = -1.0 if metric == "attack_success" else 1.0
+    return min(rows, key=lambda measure: harm * measure.value, default=None)
+
+
+def threats(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Return the threats measured (``clean`` not among them), in the order of ``THREATS``, then by first appearance."""
+    found = dict.fromkeys(measure.threat for measure in measures)
+    known = [threat for threat in THREATS if threat in found]
+    return tuple(threat for threat in [*known, *(t for t in found if t not in THREATS)] if threat != "clean")
+
+
+def targets(measures: Iterable[Measure]) -> tuple[str, ...]:
+    """Return the targets measured, fp32 first."""
+    found = dict.fromkeys(measure.target for measure in measures)
+    return tuple([target for target in TARGETS if target in found] + [t for t in found if t not in TARGETS])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Repeats of one attack as one measure: their mean, and the lowest and highest value seen."""
+
+    mean: Measure
+    repeats: int
+    lowest: float
+    highest: float
+
+
+def over_repeats(measures: Iterable[Measure]) -> tuple[Summary, ...]:
+    """Return one summary for all rows that differ in ``repeat`` only, in order of first appearance.
+
+    A row stored without a repeat is the mean or the worst already and stands for itself; otherwise the mean is
+    taken here, with the Wilson interval of one pass over ``n`` records (repeats re-attack the same images).
+    """
+    groups: dict[tuple[object, ...], list[Measure]] = {}
+    for one in measures:
+        key = (one.target, one.threat, one.attack, one.generator, one.eps, one.step_size, one.steps, one.metric)
+        groups.setdefault(key, []).append(one)
+    return tuple(_summary(rows) for rows in groups.values())
+
+
+def _summary(rows: Sequence[Measure]) -> Summary:
+    singles = [row for row in rows if row.repeat is not None]
+    values = [row.value for row in singles] or [row.value for row in rows]
+    joint = next((row for row in rows if row.repeat is None), None)
+    if joint is None:
+        first = rows[0]
+        if len(rows) == 1:
+            return Summary(first, 1, first.value, first.value)
+        value = math.fsum(values) / len(values)
+        low, high = wilson(value, first.n) if first.metric in PROPORTIONS else (None, None)
+        fields = {column: getattr(first, column) for column in COLUMNS}
+        joint = Measure(**{**fields, "repeat": None, "value": value, "low": low, "high": high})
+    return Summary(joint, len(singles), min(values), max(values))
+
+
+def _measure(row: dict[str, str | None], place: str) -> Measure:
+    cells = {column: row.get(column) for column in COLUMNS}
+    if None in row or None in cells.values():
+        raise UserError(f"{place}: has not {len(COLUMNS)} cells; the file is damaged, delete it to evaluate anew")
+
+    def number(column: str, *, required: bool = False, top: float = 1.0) -> float | None:
+        cell = cells[column]
+        if not cell:
+            if required:
+                raise UserError(f"{place}: {column} is empty; it must be a number")
+            return None
+        try:
+            value = float(cell)
+        except ValueError:
+            raise UserError(f"{place}: {column} = '{cell}' is not a number") from None
+        if not 0 <= value <= top:  # also false for NaN
+            raise UserError(f"{place}: {column} = '{cell}' is not in [0, {top:g}]")
+        return value
+
+    def whole(column: str, *, required: bool = False) -> int | None:
+        value = number(column, required=required, top=1e12)
+        if value is not None and not value.is_integer():
+            raise UserError(f"{place}: {column} = '{cells[column]}' is not a whole number")
+        return None if value is None else int(value)
+
+    return Measure(
+        target=cells["target"] or "",
+        threat=cells["threat"] or "",
+        attack=cells["attack"] or "",
+        generator=cells["generator"] or "",
+        eps=number("eps"),
+        step_size=number("step_size"),
+        steps=whole("steps"),
+        repeat=whole("repeat"),
+        metric=cells["metric"] or "",
+        value=number("value", required=True) or 0.0,
+        n=whole("n", required=True) or 0,
+        low=number("low"),
+        high=number("high"),
+    )

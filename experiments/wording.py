@@ -1,0 +1,187 @@
+"""Numbers and findings in words, as reports and model cards print them; fractions become per cent only here."""
+
+import math
+from collections.abc import Sequence
+
+from experiments.run_files import Answer, ClientLedger, Evaluated, Ledger, Run
+from experiments.tables import Measure, targets, threats, worst
+
+NONE = "–"
+QUESTIONS = ("private", "robust", "small", "useful")
+THREATS = {
+    "clean": ("No adversary", "", "Unchanged test images."),
+    "white-box": (
+        "White-box",
+        "the deployed model itself",
+        "Sees the deployed model's weights and follows its gradients; for int8, image by image the worst of its "
+        "full-precision parent's gradients, its fake-quantized twin's and queries.",
+    ),
+    "insider": (
+        "Insider",
+        "the fp32 global model that every participant received",
+        "Took part in the training, kept the full-precision model and attacks its int8 deployment.",
+    ),
+    "transfer": (
+        "Transfer",
+        "another federation's model: same architecture, other weights",
+        "Never saw this model; crafts images against a model of the same architecture trained elsewhere.",
+    ),
+    "query": (
+        "Query",
+        "none: labels and scores of queries only",
+        "Sees nothing of the model, but may send it images and read its answers.",
+    ),
+}
+"""Threat → (heading, gradients from, who the adversary is)."""
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """Return ``"31.5 %"`` for 0.315."""
+    return NONE if share is None else f"{100 * share:.{digits}f} %"
+
+
+def interval(low_high: tuple[float, float] | None) -> str:
+    """Return ``"27.6–35.7"`` (per cent) for (0.276, 0.357)."""
+    return "" if low_high is None else f"{100 * low_high[0]:.1f}–{100 * low_high[1]:.1f}"
+
+
+def estimate(measure: Measure | None) -> str:
+    """Return ``"31.5 % (27.6–35.7)"``; the interval is the 95 % one."""
+    if measure is None:
+        return NONE
+    within = interval(measure.interval())
+    return percent(measure.value) + (f" ({within})" if within else "")
+
+
+def grey_levels(budget: float | None) -> str:
+    """Return ``"8/255"`` for 8 grey levels, else the number to three digits."""
+    if budget is None:
+        return NONE
+    levels = budget * 255
+    return f"{round(levels)}/255" if math.isclose(levels, round(levels), abs_tol=1e-6) else f"{budget:.3g}"
+
+
+def size(count: int | float | None) -> str:
+    """Return bytes in kB or MB, three digits: ``"2.48 MB"``."""
+    if count is None:
+        return NONE
+    for unit, power in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= power * 0.9995:
+            return f"{_three_digits(count / power)} {unit}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float | None) -> str:
+    """Return ``"0.4 s"``, ``"42 s"``, ``"3 min 5 s"`` or ``"2 h 10 min"``."""
+    if seconds is None:
+        return NONE
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def epsilon(value: float | None) -> str:
+    """Return ``"ε = 6.90"``; None is no guarantee at all."""
+    return "no guarantee" if value is None else f"ε = {value:.2f}"
+
+
+def power_of_ten(value: float | None) -> str:
+    """Return δ = 1e-5 as ``"10⁻⁵"``."""
+    if value is None or value <= 0:
+        return NONE
+    mantissa, exponent = f"{value:.1e}".split("e")
+    raised = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return raised if mantissa == "1.0" else f"{mantissa.removesuffix('.0')}·{raised}"
+
+
+def listed(words: Sequence[str], last: str = "and") -> str:
+    """Return ``"a, b and c"``."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
+
+
+def headline(evaluation: Evaluated) -> str:
+    """Return the verdict as one sentence: ``"Private, small and useful, but not robust."``"""
+    answers = {question: getattr(evaluation.verdict, question) for question in QUESTIONS}
+    yes = [question for question, answer in answers.items() if answer.holds]
+    no = [question for question, answer in answers.items() if answer.holds is False]
+    undecided = [question for question, answer in answers.items() if answer.holds is None]
+    if len(no) == len(QUESTIONS):
+        return "Neither private, nor robust, nor small, nor useful."
+    decided = ", but ".join(part for part in (listed(yes), listed([f"not {question}" for question in no])) if part)
+    open_ = f"whether it is {listed(undecided)} is not decided" if undecided else ""
+    sentence = "; ".join(part for part in (decided, open_) if part)
+    return sentence[:1].upper() + sentence[1:] + "."
+
+
+def against_whom(run: Run) -> str:
+    """Return who hurts the model that is deployed most, in a sentence with n and interval; empty if nobody tried."""
+    target = "int8" if "int8" in targets(run.measures) else "fp32"
+    rows = [(threat, found) for threat in threats(run.measures) if (found := worst(run.measures, target, threat))]
+    if not rows:
+        return ""
+    threat, found = min(rows, key=lambda row: row[1].value)
+    name = THREATS.get(threat, (threat,))[0].lower()
+    return (
+        f"Of the adversaries tried, {name} is the strongest: at {grey_levels(found.eps or run.experiment.evaluation.eps)} "
+        f"it leaves the {target} model an accuracy of {estimate(found)}, n = {found.n}."
+    )
+
+
+def threshold(question: str, answer: Answer) -> str:
+    """Return what was asked for, and whether the description or psreval's defaults asked."""
+    if answer.threshold is None:
+        return "nothing asked for"
+    wanted = f"ε ≤ {answer.threshold:g}" if question == "private" else f"≥ {percent(answer.threshold, 0)}"
+    if question != "private" and not math.isclose(answer.threshold * 100, round(answer.threshold * 100)):
+        wanted = f"≥ {percent(answer.threshold)}"
+    return f"asked: {wanted} ({'stated' if answer.stated else 'default'})"
+
+
+def whose_epsilon(ledger: Ledger) -> list[str]:
+    """Return sentences that say for whose records the printed ε holds, and for whose it does not."""
+    honest = [client for client in ledger.clients if client.honest]
+    return [_worst_honest(honest, ledger.worst_honest_epsilon), *_malicious(ledger.clients)]
+
+
+def _worst_honest(honest: Sequence[ClientLedger], worst_epsilon: float | None) -> str:
+    if not honest:
+        return "No honest client took part, so nobody is promised anything."
+    if worst_epsilon is None:
+        open_ = [client.name for client in honest if client.epsilon is None]
+        verb = "trains" if len(open_) == 1 else "train"
+        return f"No guarantee holds: {listed(open_) or 'an honest client'} {verb} without differential privacy (non-private)."
+    holders = [client for client in honest if client.epsilon == worst_epsilon] or honest
+    deltas = {client.delta for client in holders}
+    delta = f" at δ = {power_of_ten(next(iter(deltas)))}" if len(deltas) == 1 and None not in deltas else ""
+    who = "the only honest client" if len(honest) == 1 else "the honest client with the weakest guarantee"
+    if len(holders) > 1:
+        who = "the honest clients with the weakest guarantee"
+    return (
+        f"ε = {worst_epsilon:.2f}{delta} holds, after all rounds, for each record of "
+        f"{listed([client.name for client in holders])}, {who}."
+    )
+
+
+def _malicious(clients: Sequence[ClientLedger]) -> list[str]:
+    ignoring = [client.name for client in clients if not client.honest and not client.private]
+    keeping = [client.name for client in clients if not client.honest and client.private]
+    sentences = []
+    if ignoring:
+        verb, whose = ("is", "its") if len(ignoring) == 1 else ("are", "their")
+        sentences.append(
+            f"{listed(ignoring)} {verb} malicious and ignore{'s' if verb == 'is' else ''} differential privacy: "
+            f"no ε holds for {whose} own records."
+        )
+    if keeping:
+        verb, own = ("is", "its") if len(keeping) == 1 else ("are", "their")
+        sentences.append(f"{listed(keeping)} {verb} malicious and yet keep{'s' if verb == 'is' else ''} {own} ledger.")
+    return sentences
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.{max(0, 2 - int(math.log10(max(value, 1))))}f}"

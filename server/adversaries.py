@@ -1,0 +1,167 @@
+"""Adversaries: each adversarial set is crafted once and scored on every target that it concerns."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attacks.craft import craft
+from common.config import Evaluation
+from common.seeds import derive
+from server.score import logits_of
+
+DETERMINISTIC = frozenset({"fgsm"})
+"""Attacks without random start: repeating them gives the same images."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How one target answered one adversarial set."""
+
+    target: str
+    threat: str
+    attack: str
+    generator: str
+    repeat: int
+    index: np.ndarray
+    """Places of these images among all attacked ones, [n]."""
+    logits: np.ndarray
+    """[n, K]."""
+
+
+@dataclass
+class Answers:
+    """Everything that was scored, and the images of one set for the report."""
+
+    scored: list[Scored] = field(default_factory=list)
+    adversarial: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    """(generator, attack) → images of the first repeat, [n, C, H, W] in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The models under attack."""
+
+    fp32: nn.Module
+    int8: nn.Module
+    twin: nn.Module
+
+
+def gradient_sources(
+    evaluation: Evaluation, targets: Targets, generators: Mapping[str, nn.Module]
+) -> list[tuple[str, nn.Module, tuple[tuple[str, str], ...]]]:
+    """Return (generator's name, model, ((target, threat), …)): whose gradients are scored on what, under which threat.
+
+    The fp32 parent's set serves three: white-box on fp32, insider on int8, and as one source of white-box on int8.
+    """
+    threats = set(evaluation.threats)
+    sources: list[tuple[str, nn.Module, tuple[tuple[str, str], ...]]] = []
+    from_fp32 = []
+    if "white-box" in threats:
+        from_fp32 += [("fp32", "white-box"), ("int8", "white-box")]
+    if "insider" in threats:
+        from_fp32.append(("int8", "insider"))
+    if from_fp32:
+        sources.append(("fp32", targets.fp32, tuple(from_fp32)))
+    if "white-box" in threats:
+        sources.append(("twin", targets.twin, (("int8", "white-box"),)))
+    if "transfer" in threats:
+        sources += [(name, model, (("fp32", "transfer"), ("int8", "transfer"))) for name, model in generators.items()]
+    return sources
+
+
+def attack_all(
+    evaluation: Evaluation,
+    targets: Targets,
+    generators: Mapping[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    query_index: np.ndarray,
+    seed: int,
+) -> Answers:
+    """Craft and score every set that the description asks for.
+
+    Args:
+        evaluation: threats, attacks and budget.
+        targets: fp32, int8 and the differentiable twin of int8.
+        generators: models of other federations, for transfer.
+        images: attacked test images, uint8 [n, C, H, W].
+        labels: int64 [n].
+        query_index: the places of the images that query attacks get.
+        seed: of the random starts.
+    """
+    answers = Answers()
+    everything = np.arange(len(images))
+    scored_on = {"fp32": targets.fp32, "int8": targets.int8}
+    for source, model, concerns in gradient_sources(evaluation, targets, generators):
+        for attack in evaluation.attacks:
+            for repeat in range(1 if attack in DETERMINISTIC else evaluation.repeats):
+                adversarial = craft(
+                    attack,
+                    model,
+                    images,
+                    labels,
+                    eps=evaluation.eps,
+                    step_size=evaluation.step_size,
+                    steps=evaluation.steps,
+                    seed=derive(seed, "attack", attack, repeat),
+                    title=f"{attack} with {source} gradients",
+                )
+                if repeat == 0:
+                    answers.adversarial[source, attack] = adversarial
+                logits = {name: logits_of(scored_on[name], adversarial) for name in {target for target, _ in concerns}}
+                answers.scored += [
+                    Scored(target, threat, attack, source, repeat, everything, logits[target])
+                    for target, threat in concerns
+                ]
+    if "query" in evaluation.threats:
+        _query(evaluation, scored_on, images, labels, query_index, seed, answers)
+    return answers
+
+
+def _query(
+    evaluation: Evaluation,
+    scored_on: Mapping[str, nn.Module],
+    images: Tensor,
+    labels: Tensor,
+    index: np.ndarray,
+    seed: int,
+    answers: Answers,
+) -> None:
+    chosen = torch.from_numpy(index)
+    for target, model in scored_on.items():
+        for attack in evaluation.query_attacks:
+            adversarial = craft(
+                attack,
+                model,
+                images[chosen],
+                labels[chosen],
+                eps=evaluation.eps,
+                step_size=evaluation.step_size,
+                steps=evaluation.steps,
+                queries=evaluation.queries,
+                seed=derive(seed, "attack", attack, 0),
+                title=f"{attack} on {target}",
+            )
+            answers.adversarial[f"query {target}", attack] = adversarial
+            logits = logits_of(model, adversarial)
+            answers.scored.append(Scored(target, "query", attack, "", 0, index, logits))
+            # Whoever holds the int8 model may also query it: its white-box worst case includes that.
+            if target == "int8" and "white-box" in evaluation.threats:
+                answers.scored.append(Scored(target, "white-box", attack, "queries", 0, index, logits))
+
+
+def right_in_worst_case(scored: list[Scored], labels: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """Return for each attacked image whether it is still right under every one of these sets, bool [n].
+
+    Args:
+        scored: answers of one target.
+        labels: [n].
+        clean: whether the clean image is right, bool [n]; doing nothing is an attack too.
+    """
+    right = clean.copy()
+    for answer in scored:
+        right[answer.index] &= answer.logits.argmax(1) == labels[answer.index]
+    return right

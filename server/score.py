@@ -1,0 +1,94 @@
+"""Scoring: logits of a model in eval mode, and the measures made of them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from common.records import as_float
+
+Images = Tensor | np.ndarray
+
+
+def logits_of(model: nn.Module | Callable[[Tensor], Tensor], images: Images, *, batch_size: int = 128) -> np.ndarray:
+    """Return the logits, float32 [N, K].
+
+    Args:
+        model: images [N, C, H, W] in [0, 1] in, logits out; an nn.Module is scored in eval mode and put back.
+        images: uint8, or float32 in [0, 1].
+        batch_size: images at once; group norm has no batch statistics, so the result does not depend on it.
+    """
+    training = isinstance(model, nn.Module) and model.training
+    if isinstance(model, nn.Module):
+        model.eval()
+    device = _device_of(model)
+    try:
+        with torch.inference_mode():
+            parts = [
+                model(as_float(torch.as_tensor(np.asarray(images[start : start + batch_size]))).to(device))
+                .float()
+                .cpu()
+                for start in range(0, len(images), batch_size)
+            ]
+    finally:
+        if isinstance(model, nn.Module):
+            model.train(training)
+    return torch.cat(parts).numpy()
+
+
+def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Return the share of records whose largest logit is their label's."""
+    return float((logits.argmax(1) == labels).mean())
+
+
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
+    """Return the area under the ROC curve (Mann-Whitney, ties count half); None if a class is empty.
+
+    Args:
+        scores: [N], higher = more likely positive.
+        positive: [N] bool.
+    """
+    n_positive = int(positive.sum())
+    n_negative = len(positive) - n_positive
+    if n_positive == 0 or n_negative == 0:
+        return None
+    ranks = rankdata(scores)
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
+
+
+def disease_measures(logits: np.ndarray, labels: np.ndarray, normal: int) -> dict[str, tuple[float, int]]:
+    """Return measures of "not normal" against "normal": name → (value, n).
+
+    Args:
+        logits: [N, K].
+        labels: [N].
+        normal: the class that means healthy; every other class is a disease.
+    """
+    sick = labels != normal
+    told_sick = logits.argmax(1) != normal
+    measures: dict[str, tuple[float, int]] = {}
+    area = auroc(1 - softmax(logits.astype(np.float64), axis=1)[:, normal], sick)
+    if area is not None:
+        measures["auroc"] = (area, len(labels))
+        measures["sensitivity"] = (float(told_sick[sick].mean()), int(sick.sum()))
+        measures["specificity"] = (float((~told_sick[~sick]).mean()), int((~sick).sum()))
+    return measures
+
+
+def stratified_draw(labels: np.ndarray, records: int | None, generator: np.random.Generator) -> np.ndarray:
+    """Return sorted record numbers of a draw that keeps the classes' shares; None or too many means all."""
+    if records is None or records >= len(labels):
+        return np.arange(len(labels))
+    order = generator.permutation(len(labels))
+    by_class = [order[labels[order] == label] for label in np.unique(labels)]
+    # Each record's place within its class, as a share, orders all of them: any prefix is stratified.
+    place = np.concatenate([(np.arange(len(part)) + 0.5) / len(part) for part in by_class])
+    return np.sort(np.concatenate(by_class)[np.argsort(place, kind="stable")[:records]])
+
+
+def _device_of(model: object) -> torch.device:
+    parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return parameter.device if parameter is not None else torch.device("cpu")

@@ -1,0 +1,89 @@
+"""The verdict: private, robust, small, useful, each against a stated or a usual threshold."""
+
+from typing import Any
+
+from common.config import Thresholds
+
+USUAL = {"epsilon": 8.0, "robust_accuracy": 0.5, "size_reduction": 0.7, "accuracy": 0.7}
+"""Thresholds where the description states none. They are conventions, not truths; docs/threat-models.md says why."""
+
+
+def verdict(
+    thresholds: Thresholds,
+    *,
+    epsilon: float | None,
+    robust_accuracy: float,
+    robust_interval: tuple[float, float],
+    size_reduction: float,
+    accuracy: float,
+    credible: bool,
+) -> dict[str, dict[str, Any]]:
+    """Judge the deployed int8 model; returns the ``verdict`` part of evaluation.json.
+
+    Args:
+        thresholds: what the description states.
+        epsilon: the worst honest client's ε over all rounds; None: there is no guarantee.
+        robust_accuracy: worst case over all threats, image by image.
+        robust_interval: its 95 % interval. A threshold inside it is not decided.
+        size_reduction: 1 - int8 bytes / fp32 bytes.
+        accuracy: clean accuracy of the int8 model.
+        credible: False makes a "robust" undecided: an attack that may have failed proves nothing.
+    """
+    limit = _threshold(thresholds, "epsilon")
+    private = _tile(
+        thresholds,
+        "epsilon",
+        epsilon,
+        epsilon is not None and epsilon <= limit + 1e-9,
+        "no privacy guarantee: at least one honest client trained without DP-SGD"
+        if epsilon is None
+        else f"the worst honest client's records have ε = {epsilon:.2f} after all rounds (asked: at most {limit:g})",
+    )
+    floor = _threshold(thresholds, "robust_accuracy")
+    low, high = robust_interval
+    holds: bool | None = None if low < floor <= high else robust_accuracy >= floor
+    sentence = f"{robust_accuracy:.1%} of attacked images are still right in the worst case (asked: {floor:.0%})"
+    if holds is None:
+        sentence += f"; the interval {low:.1%} to {high:.1%} holds the threshold, so it is not decided"
+    if holds and not credible:
+        holds, sentence = None, sentence + "; but the evaluation flagged itself, so it is not decided"
+    robust = _tile(thresholds, "robust_accuracy", robust_accuracy, holds, sentence)
+    wanted = _threshold(thresholds, "size_reduction")
+    small = _tile(
+        thresholds,
+        "size_reduction",
+        size_reduction,
+        size_reduction >= wanted,
+        f"the int8 file is {size_reduction:.1%} smaller than the fp32 weights (asked: {wanted:.0%})",
+    )
+    least = _threshold(thresholds, "accuracy")
+    useful = _tile(
+        thresholds,
+        "accuracy",
+        accuracy,
+        accuracy >= least,
+        f"{accuracy:.1%} of clean test images are right (asked: {least:.0%})",
+    )
+    return {"private": private, "robust": robust, "small": small, "useful": useful}
+
+
+def stated_failure(tiles: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the sentences of stated thresholds that do not hold; an undecided one has not been shown to hold."""
+    return [
+        f"{name}: {tile['sentence']}" for name, tile in tiles.items() if tile["stated"] and tile["holds"] is not True
+    ]
+
+
+def _threshold(thresholds: Thresholds, name: str) -> float:
+    stated = getattr(thresholds, name)
+    return float(USUAL[name] if stated is None else stated)
+
+
+def _tile(thresholds: Thresholds, name: str, value: float | None, holds: bool | None, sentence: str) -> dict[str, Any]:
+    return {
+        "holds": holds,
+        "value": value,
+        "threshold": _threshold(thresholds, name),
+        "stated": getattr(thresholds, name) is not None,
+        "sentence": sentence,
+    }

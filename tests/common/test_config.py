@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.config import Experiment, load, parse, parse_toml, setting
+from common.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+
+
+def sentence(tree: dict) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(tree, "x.toml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@given(
+    rounds=st.integers(1, 100),
+    eps=st.floats(0, 1),
+    names=st.lists(st.from_regex(r"[a-z]{1,8}", fullmatch=True), min_size=1, max_size=4, unique=True),
+)
+def test_toml_out_and_in_gives_an_equal_description(rounds: int, eps: float, names: list[str]) -> None:
+    experiment = parse(
+        {"federation": {"rounds": rounds}, "evaluation": {"eps": eps}, "clients": [{"name": name} for name in names]},
+        "x",
+    )
+    again = parse_toml(experiment.to_toml())
+    assert again == experiment
+    assert again.digest() == experiment.digest()
+
+
+def test_descriptions_are_frozen() -> None:
+    with pytest.raises(ValueError):
+        Experiment().seed = 2  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"fedration": {}}, ["fedration", "unknown key", "did you mean 'federation'"]),
+        ({"federation": {"ruonds": 3}}, ["federation.ruonds", "did you mean 'rounds'"]),
+        ({"clients": [{"stratgy": "honest"}]}, ["clients.0.stratgy", "did you mean 'strategy'"]),
+        ({"evaluation": {"eps": 8}}, ["evaluation.eps = 8", "'8/255'"]),
+        ({"clients": [{"adversarial_training": {"step_size": 2}}]}, ["step_size = 2", "'2/255'"]),
+        ({"evaluation": {"eps": "8/x"}}, ["evaluation.eps", "fraction"]),
+        ({"privacy": {"epsilon": 0}}, ["privacy.epsilon = 0", "greater than 0"]),
+        ({"privacy": {"epsilon": -1}}, ["privacy.epsilon = -1", "greater than 0"]),
+        ({"privacy": {"delta": 1}}, ["privacy.delta = 1"]),
+        ({"clients": []}, ["clients", "at least one"]),
+        ({"clients": [{"name": "a"}, {"name": "a"}]}, ["different names"]),
+        ({"data": {"partition": [1.0]}}, ["1 sizes for 2 clients"]),
+        ({"federation": {"quorum": 3}}, ["quorum = 3", "2 clients"]),
+        ({"model": {"width": "wide"}}, ["model.width = 'wide'", "integer"]),
+        ({"training": {"optimizer": "sdg"}}, ["training.optimizer = 'sdg'"]),
+        ({"evaluation": {"threats": ["whitebox"]}}, ["evaluation.threats", "'whitebox'"]),
+        ({"seed": -1}, ["seed = -1"]),
+        ({"name": "a b/../c"}, ["name"]),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_field_value_and_remedy(tree: dict, words: list[str]) -> None:
+    said = sentence(tree)
+    assert all(word in said for word in words), said
+
+
+def test_a_missing_file_suggests_its_neighbour() -> None:
+    with pytest.raises(UserError, match="no file .*demoo.toml; did you mean '.*demo.toml'"):
+        load(ROOT / "experiments" / "demoo.toml")
+
+
+def test_malformed_toml_says_where(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text("name = = 3\n")
+    with pytest.raises(UserError, match="is not valid TOML.*line 1"):
+        load(tmp_path / "x.toml")
+
+
+def test_a_file_that_is_not_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(UserError, match="could not be read"):
+        load(tmp_path / "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("federation.rounds=5", ("federation.rounds", 5)),
+        ("privacy.enabled=true", ("privacy.enabled", True)),
+        ("evaluation.eps=8/255", ("evaluation.eps", "8/255")),
+        ('name="a=b"', ("name", "a=b")),
+        ("data.source=npz:x.npz", ("data.source", "npz:x.npz")),
+        ("evaluation.attacks=['pgd']", ("evaluation.attacks", ["pgd"])),
+    ],
+)
+def test_set_reads_toml_values_or_plain_text(text: str, expected: tuple) -> None:
+    assert setting(text) == expected
+
+
+def test_set_without_a_value_is_told() -> None:
+    with pytest.raises(UserError, match="--set key=value"):
+        setting("federation.rounds")
+
+
+def test_changes_reach_into_lists_and_are_validated() -> None:
+    changed = Experiment().change({"clients.1.strategy": "label-flipper", "seed": 9})
+    assert changed.clients[1].strategy == "label-flipper"
+    assert changed.seed == 9
+    with pytest.raises(UserError, match="entries"):
+        Experiment().change({"clients.7.strategy": "honest"})
+    with pytest.raises(UserError, match="has no keys"):
+        Experiment().change({"seed.x": 1})
+
+
+def test_count_makes_clients_alike_with_names_of_their_own() -> None:
+    experiment = parse({"clients": [{"name": "ward", "count": 2}, {"strategy": "label-flipper"}]}, "x")
+    assert [client.name for client in experiment.roster()] == ["ward-1", "ward-2", "client-3"]
+    assert experiment.quorum() == 2
+
+
+def test_half_of_the_clients_is_the_quorum_so_one_of_two_cannot_end_a_federation() -> None:
+    assert Experiment().quorum() == 1
+
+
+def test_the_federation_hash_ignores_what_is_asked_of_the_model_afterwards() -> None:
+    plain = Experiment()
+    harder = plain.change({"evaluation.steps": 50, "name": "other", "thresholds.accuracy": 0.9})
+    assert plain.digest() != harder.digest()
+    assert plain.digest(federation_only=True) == harder.digest(federation_only=True)
+    assert plain.digest(federation_only=True) != plain.change({"seed": 2}).digest(federation_only=True)
+
+
+def test_the_hash_follows_a_custom_file_s_content_and_not_its_place(tmp_path: Path) -> None:
+    digests = []
+    for folder, code in (("a", "x = 1"), ("b", "x = 1"), ("c", "x = 2")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.py").write_text(code)
+        (tmp_path / folder / "e.toml").write_text('[[clients]]\nstrategy = "mine.py:Mine"\n')
+        digests.append(load(tmp_path / folder / "e.toml").digest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text('[data]\nsource = "npz:images.npz"\n')
+    assert load(tmp_path / "e.toml").data.source == f"npz:{tmp_path / 'images.npz'}"
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda path: path.name)
+def test_ready_descriptions_are_valid(file: Path) -> None:
+    experiment = load(file)
+    assert experiment.description
+    assert parse_toml(experiment.to_toml()) == experiment

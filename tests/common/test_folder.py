@@ -1,0 +1,59 @@
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.folder import append_line, read_arrays, read_json, read_lines, write_arrays, write_bytes, write_json
+
+
+def test_arrays_come_back_equal(tmp_path: Path) -> None:
+    arrays = {"a": torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), "b": torch.arange(5)}
+    write_arrays(tmp_path / "x.safetensors", arrays, {"k": "v"})
+    back = read_arrays(tmp_path / "x.safetensors")
+    assert back.keys() == arrays.keys()
+    assert all(torch.equal(back[name], arrays[name]) for name in arrays)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "x.safetensors"
+    write_arrays(file, {"a": torch.zeros(100)})
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(UserError, match=r"x.safetensors could not be read"):
+        read_arrays(file)
+    (tmp_path / "x.json").write_text('{"a": ')
+    with pytest.raises(UserError, match=r"x.json could not be read"):
+        read_json(tmp_path / "x.json")
+
+
+def test_a_full_disk_is_one_sentence_and_the_old_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "x.json"
+    write_json(file, {"round": 1})
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"could not be written \(No space left on device; \d+ MiB free\)"):
+        write_json(file, {"round": 2})
+    assert read_json(file) == {"round": 1}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["x.json"]
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "x", b"content")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_lines_are_appended(tmp_path: Path) -> None:
+    for number in range(3):
+        append_line(tmp_path / "x.jsonl", {"round": number})
+    assert [line["round"] for line in read_lines(tmp_path / "x.jsonl")] == [0, 1, 2]
+    assert list(read_lines(tmp_path / "none.jsonl")) == []
