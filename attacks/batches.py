@@ -13,12 +13,12 @@ WIDE = 64
 """Output channels of a convolution from which a channels-last layout pays (1.1 to 1.5 times)."""
 
 
-class _LargestOutput(TorchDispatchMode):
+class _LargestOutput(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the largest tensor that any operation returns; leaves no hook on the model."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.bytes = 0
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.bytes: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         output = func(*args, **(kwargs or {}))
@@ -33,7 +33,7 @@ def largest_activation(model: nn.Module, image: Tensor) -> int:
     """Return the bytes of the largest activation [1, C, H, W] in a forward pass of one ``image`` [1, C, H, W]."""
     with torch.no_grad(), _LargestOutput() as largest:
         model(image)
-    return max(largest.bytes, image.numel() * image.element_size(), 1)
+    return max(int(largest.bytes), image.numel() * image.element_size(), 1)
 
 
 def micro_batch(activation_bytes: int, device: torch.device) -> int:

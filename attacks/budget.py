@@ -59,7 +59,9 @@ def check(clean: Tensor, changed: object, eps: float, norm: Norm | None, attack:
     if not isinstance(changed, Tensor):
         raise BudgetError(f"{said} a {type(changed).__name__}; it must return a float tensor of images")
     if changed.shape != clean.shape:
-        raise BudgetError(f"{said} shape {tuple(changed.shape)} for images of shape {tuple(clean.shape)}; keep the shape")
+        raise BudgetError(
+            f"{said} shape {tuple(changed.shape)} for images of shape {tuple(clean.shape)}; keep the shape"
+        )
     if not changed.is_floating_point():
         raise BudgetError(f"{said} {changed.dtype}; it must return float images in [0, 1]")
     changed = changed.detach().to(clean)

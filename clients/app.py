@@ -6,15 +6,13 @@ Flower's client state and, where ``PSREVAL_CLIENT_STATE`` names a folder, in a f
 
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from clients.honest import Honest, Setting, StrategyError
+from clients.honest import Honest, Setting
 from clients.prepare import prepare, send, train
 from clients.strategies import build_strategy
 from common.config import Client, Experiment, parse_toml
@@ -24,8 +22,9 @@ from common.errors import UserError
 from common.exchange import ARRAYS, CLIENT, CONFIG, EXAMPLES, METRICS, arrays_of, from_record, load_arrays, to_record
 from common.folder import write_text
 from common.models import build
-from common.privacy import Ledger, calibrate
+from common.privacy import Ledger, Plan, calibrate
 from common.records import Records
+from common.threads import torch_threads
 
 app = ClientApp()
 """What ``clients.app:app`` in pyproject.toml names."""
@@ -41,7 +40,8 @@ def introduce(message: Message, context: Context) -> Message:
         experiment, number, client = _self(message, context)
         records = len(_share(experiment, number))
         strategy = build_strategy(client)
-    except (UserError, StrategyError) as error:
+        plan_of(experiment, client, records)
+    except UserError as error:
         return _refusal(message, str(error))
     about = ConfigRecord(
         {
@@ -61,9 +61,9 @@ def train_one_round(message: Message, context: Context) -> Message:
     """Train for one round and answer with the weights; a mistake is answered with its sentence."""
     try:
         experiment, number, client = _self(message, context)
-        with _threads(experiment.federation.threads):
+        with torch_threads(experiment.federation.threads):
             return _train(message, context, experiment, number, client)
-    except (UserError, StrategyError) as error:
+    except UserError as error:
         return _refusal(message, str(error))
 
 
@@ -72,7 +72,9 @@ def _train(message: Message, context: Context, experiment: Experiment, number: i
     records = dataset.train.records(_share(experiment, number))
     received = from_record(message.content.array_records[ARRAYS])
     mean, std = normalisation(dataset.public)
-    model = build(experiment.model, dataset.channels, len(dataset.classes), mean, std, seed=0)
+    model = build(
+        experiment.model, dataset.channels, len(dataset.classes), mean, std, seed=0, image_size=dataset.image_size
+    )
     load_arrays(model, received)
     device = _device(experiment)
     model.to(device)
@@ -86,7 +88,7 @@ def _train(message: Message, context: Context, experiment: Experiment, number: i
         classes=len(dataset.classes),
         device=device,
         ledger=ledger,
-        plan=_plan(experiment, client, len(records)),
+        plan=plan_of(experiment, client, len(records)),
     )
     update, metrics, examples = _rounds_work(strategy, model, records, received)
     _save_ledger(context, experiment, client, ledger)
@@ -131,7 +133,8 @@ def _share(experiment: Experiment, number: int) -> torch.Tensor:
     return torch.from_numpy(partition(dataset.train.labels, len(experiment.roster()), experiment.data)[number])
 
 
-def _plan(experiment: Experiment, client: Client, records: int) -> object:
+def plan_of(experiment: Experiment, client: Client, records: int) -> Plan | None:
+    """Return how this client trains privately, None if it does not. Raises UserError for an unreachable budget."""
     if not experiment.is_private(client):
         return None
     return calibrate(
@@ -173,13 +176,3 @@ def _save_ledger(context: Context, experiment: Experiment, client: Client, ledge
 
 def _refusal(message: Message, sentence: str) -> Message:
     return Message(RecordDict({CLIENT: ConfigRecord({"refusal": sentence})}), reply_to=message)
-
-
-@contextmanager
-def _threads(threads: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

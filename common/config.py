@@ -6,7 +6,7 @@ import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -46,6 +46,9 @@ class Section(BaseModel):
     """A part of the description; frozen, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True)
+
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 class Data(Section):
@@ -330,12 +333,16 @@ def parse_toml(text: str, origin: str = "description", base: Path | None = None)
 
 def parse(tree: dict[str, Any], origin: str, base: Path | None = None) -> Experiment:
     """Validate a description; relative file references are resolved against ``base``. Raises UserError."""
+    return validated(Experiment, _resolve(tree, base or Path.cwd()), origin)
+
+
+def validated(kind: type[AnySection], tree: Mapping[str, Any], origin: str) -> AnySection:
+    """Return ``tree`` as a section of this kind. Raises UserError, one sentence for all that is wrong."""
     try:
-        experiment = Experiment.model_validate(_resolve(tree, base or Path.cwd()))
+        return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_sentence(dict(problem)) for problem in error.errors()]
+        lines = [_sentence(dict(problem), kind) for problem in error.errors()]
         raise UserError(f"{origin}: " + "; ".join(dict.fromkeys(lines))) from None
-    return experiment
 
 
 def setting(text: str) -> tuple[str, Any]:
@@ -421,15 +428,15 @@ def _with_digests(value: Any) -> Any:
     return value
 
 
-def _sentence(problem: dict[str, Any]) -> str:
+def _sentence(problem: dict[str, Any], kind: type[Section]) -> str:
     place = ".".join(
         str(part) for part in problem["loc"] if part not in ("str", "constrained-str") and "[" not in str(part)
     )
-    kind, value = problem["type"], problem.get("input")
-    if kind == "extra_forbidden":
-        return f"{place}: unknown key{suggest(str(problem['loc'][-1]), _known_keys(problem['loc'][:-1]))}"
+    fault, value = problem["type"], problem.get("input")
+    if fault == "extra_forbidden":
+        return f"{place}: unknown key{suggest(str(problem['loc'][-1]), _known_keys(kind, problem['loc'][:-1]))}"
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if kind == "missing":
+    if fault == "missing":
         return f"{place}: is required"
     if isinstance(value, BaseModel | dict | list | tuple):
         return f"{place}: {message}" if place else message
@@ -438,8 +445,8 @@ def _sentence(problem: dict[str, Any]) -> str:
     return f"{place} = {shown}: {message}"
 
 
-def _known_keys(place: tuple[Any, ...]) -> list[str]:
-    section: Any = Experiment
+def _known_keys(kind: type[Section], place: tuple[Any, ...]) -> list[str]:
+    section: Any = kind
     for part in place:
         if isinstance(part, int):
             continue

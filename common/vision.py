@@ -1,4 +1,4 @@
-"""torchvision, imported where it is needed and never at a module's top level: it takes seconds and may lack its operators."""
+"""torchvision, imported where it is needed: that takes seconds, and its operators may not fit this torch."""
 
 import importlib
 import sys
@@ -38,8 +38,8 @@ def import_torchvision(name: str = "torchvision") -> ModuleType:
     for module in [known for known in sys.modules if known.partition(".")[0] == "torchvision"]:
         del sys.modules[module]
     if not _declared:
-        library = torch.library.Library("torchvision", "FRAGMENT")
+        library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
         for schema in _SCHEMAS:
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
         _declared.append(library)  # the declarations live as long as this object
     return importlib.import_module(name)

@@ -12,6 +12,10 @@ from experiments.drawing import CLASSES, FP32, INK, INT8, MUTED, PAPER, RULE, ca
 from experiments.wording import interval, listed, percent
 
 _TARGETS = {"fp32": (FP32, "o"), "int8": (INT8, "s")}
+_Style = str | tuple[float, tuple[float, ...]]
+_End = tuple[float, str, str, _Style]
+"""The right end of a line: its last value, its name, its colour and its style."""
+_DASHED: _Style = (0, (2.2, 1.2))
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,8 @@ def against_whom(
     """
     targets = [target for target in _TARGETS if any(target in estimates for _, _, estimates in rows)]
     with styled():
-        height = 0.66 * len(rows) + 1.0
-        figure, axes = canvas(9.6, height, (2.0, 0.5, 2.95, 0.5))
+        height = 0.66 * len(rows) + 0.9
+        figure, axes = canvas(9.6, height, (2.0, 0.5, 2.95, 0.4))
         axes.set(xlim=(0, 1), ylim=(len(rows) - 0.45, -0.55), yticks=[])
         _percent_axis(axes.xaxis.set_ticks)
         axes.grid(axis="x", zorder=0)
@@ -49,18 +53,14 @@ def against_whom(
             if target in rows[0][2]:
                 axes.axvline(rows[0][2][target].value, color=_TARGETS[target][0], linewidth=0.9, linestyle=(0, (4, 3)))
         top = axes.get_xaxis_transform()
-        if threshold is not None:
-            axes.axvline(threshold, color=INK, linewidth=0.9)
-            axes.text(threshold, 1.03, "asked for", transform=top, ha="center", va="bottom", color=INK, size=8.5)
-        if commonest is not None:
-            axes.axvline(commonest, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
-            if threshold is None or abs(threshold - commonest) > 0.2:
-                axes.text(
-                    commonest, 1.03, "commonest class", transform=top, ha="center", va="bottom", color=MUTED, size=8.5
-                )
-        right = axes.get_yaxis_transform()
-        axes.text(1.17, -0.62, "accuracy (95 % interval)", transform=right, va="bottom", color=MUTED, size=8.5)
-        axes.text(1.70, -0.62, "n", transform=right, va="bottom", ha="right", color=MUTED, size=8.5)
+        marks = [(threshold, "asked for", INK, "-"), (commonest, "commonest class", MUTED, (0, (1, 2)))]
+        lines = sorted((value, text, colour, style) for value, text, colour, style in marks if value is not None)
+        for number, (value, text, colour, style) in enumerate(lines):
+            axes.axvline(value, color=colour, linewidth=0.9, linestyle=style)
+            side = "center" if len(lines) == 1 else ("right", "left")[number]
+            axes.text(value, 1.02, text, transform=top, ha=side, va="bottom", color=colour, size=8.5)
+        axes.text(1.15, 1.02, "accuracy (95 % interval)", transform=axes.transAxes, va="bottom", color=MUTED, size=8.5)
+        axes.text(1.62, 1.02, "n", transform=axes.transAxes, va="bottom", ha="right", color=MUTED, size=8.5)
         for place, (heading, detail, estimates) in enumerate(rows):
             _forest_row(axes, place, heading, detail, estimates, targets)
         words = [
@@ -86,7 +86,7 @@ def accuracy_by_round(
     """
     named = len(clients) <= len(CLASSES)
     with styled():
-        figure, axes = canvas(9.6, 3.3, (0.65, 0.5, 1.9, 0.15))
+        figure, axes = canvas(9.6, 3.3, (0.65, 0.5, 2.5, 0.15))
         axes.set(ylim=(0, 1.005), xlim=(min(rounds) - 0.25, max(rounds) + 0.25))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
         _percent_axis(axes.yaxis.set_ticks)
@@ -94,19 +94,21 @@ def accuracy_by_round(
         axes.tick_params(length=0, pad=6)
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("round")
-        ends: list[tuple[float, str, str]] = []
+        ends: list[_End] = []
         for number, (name, honest, values) in enumerate(clients):
             colour = CLASSES[number % len(CLASSES)] if named else MUTED
-            style = "-" if honest else (0, (3, 2))
-            _line(axes, rounds, values, colour, 1.2 if named else 0.6, style, "o" if honest else "X", 4)
+            style = "-" if honest else _DASHED
+            _line(
+                axes, rounds, values, colour, 1.2 if named else 0.6, style, "o" if honest else "X", 4 if honest else 6
+            )
             last = _last(values)
             if named and last is not None:
-                ends.append((last, name + ("" if honest else " (malicious)"), colour))
+                ends.append((last, _cut(name) + ("" if honest else ", malicious"), colour, style))
         bands = [wilson(v, n) if v is not None else (float("nan"),) * 2 for v, n in zip(overall, records, strict=True)]
         axes.fill_between(rounds, [b[0] for b in bands], [b[1] for b in bands], color=INK, alpha=0.12, linewidth=0)
         _line(axes, rounds, overall, INK, 2.2, "-", "D", 4.5)
         if (last := _last(overall)) is not None:
-            ends.append((last, "global model", INK))
+            ends.append((last, "global model", INK, "-"))
         _labels(axes, ends)
         final = "not measured" if last is None else percent(last)
         return svg(figure, "rounds", f"Accuracy by round; the global model ends at {final}.")
@@ -126,8 +128,10 @@ def partitions(classes: Sequence[str], clients: Sequence[tuple[str, Sequence[int
                 height=0.66, color=CLASSES[number % len(CLASSES)], edgecolor=PAPER, linewidth=0.8 if rows <= 40 else 0,
                 hatch="///" if number >= len(CLASSES) else None, label=name,
             )  # fmt: skip
-        axes.set_yticks(range(rows) if rows <= 40 else [], [name for name, _ in clients] if rows <= 40 else [])
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.set_yticks(
+            range(rows) if rows <= 40 else [], [_cut(name, 26) for name, _ in clients] if rows <= 40 else []
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=8, steps=[1, 2, 2.5, 5, 10]))
         axes.grid(axis="x", zorder=-1)
         axes.set_axisbelow(True)
         axes.tick_params(length=0, pad=6)
@@ -149,7 +153,7 @@ def epsilon_by_round(clients: Sequence[tuple[str, bool, Sequence[float | None]]]
     known = [value for _, _, values in clients for value in values if value is not None]
     named = len(clients) <= len(CLASSES)
     with styled():
-        figure, axes = canvas(9.6, 2.6, (0.65, 0.5, 1.9, 0.15))
+        figure, axes = canvas(9.6, 2.6, (0.65, 0.5, 2.5, 0.15))
         ceiling = 1.12 * max([*known, threshold or 0, 0.1])
         axes.set(xlim=(0.75, longest + 0.25), ylim=(0, ceiling))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
@@ -157,16 +161,17 @@ def epsilon_by_round(clients: Sequence[tuple[str, bool, Sequence[float | None]]]
         axes.tick_params(length=0, pad=6)
         axes.spines["left"].set_visible(False)
         axes.set(xlabel="round", ylabel="ε so far")
-        ends: list[tuple[float, str, str]] = []
+        ends: list[_End] = []
         for number, (name, honest, values) in enumerate(clients):
             colour = CLASSES[number % len(CLASSES)] if named else MUTED
-            _line(axes, range(1, len(values) + 1), values, colour, 1.4, "-" if honest else (0, (3, 2)), "o", 4)
+            style = "-" if honest else _DASHED
+            _line(axes, range(1, len(values) + 1), values, colour, 1.4, style, "o", 4)
             last = _last(values)
             if named and last is not None:
-                ends.append((last, f"{name} {last:.2f}", colour))
+                ends.append((last, f"{_cut(name)} {last:.2f}", colour, style))
         if threshold is not None:
             axes.axhline(threshold, color=INK, linewidth=0.9)
-            ends.append((threshold, f"asked for ≤ {threshold:g}", INK))
+            ends.append((threshold, f"asked for ≤ {threshold:g}", INK, "-"))
         _labels(axes, ends)
         words = [f"{name} {_last(values) or 0:.2f}" for name, _, values in clients[:40]]
         return svg(figure, "epsilon", f"ε by round; at the end: {listed(words)}.")
@@ -179,24 +184,22 @@ def _forest_row(
     axes.text(-0.43, place - 0.05, heading, transform=right, va="bottom", size=10.5, weight="bold")
     axes.text(-0.43, place + 0.03, detail, transform=right, va="top", size=8.5, color=MUTED)
     if place:
-        axes.axhline(place - 0.5, xmin=-0.43, xmax=1.71, color=RULE, linewidth=0.8, clip_on=False)
+        axes.axhline(place - 0.5, xmin=-0.43, xmax=1.625, color=RULE, linewidth=0.8, clip_on=False)
     for number, target in enumerate(targets):
         colour, marker = _TARGETS[target]
         y = place + (number - (len(targets) - 1) / 2) * 0.34
         one = estimates.get(target)
-        axes.text(1.045, y, target, transform=right, va="center", color=colour, weight="bold", size=9)
+        axes.text(1.04, y, target, transform=right, va="center", color=colour, weight="bold", size=9)
         if one is None:
-            axes.text(1.17, y, "not an attack on this model", transform=right, va="center", color=MUTED, size=9)
+            axes.text(1.15, y, "not an attack on this model", transform=right, va="center", color=MUTED, size=9)
             continue
         axes.plot([one.low, one.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
         for end in (one.low, one.high):
             axes.plot([end, end], [y - 0.07, y + 0.07], color=colour, linewidth=1.2, zorder=3)
-        axes.plot(
-            one.value, y, marker, color=colour, markersize=7.5, markeredgecolor=PAPER, zorder=4, clip_on=False
-        )
+        axes.plot(one.value, y, marker, color=colour, markersize=7.5, markeredgecolor=PAPER, zorder=4, clip_on=False)
         words = f"{percent(one.value)} ({interval((one.low, one.high))})"
-        axes.text(1.17, y, words, transform=right, va="center", size=9.5)
-        axes.text(1.70, y, str(one.n), transform=right, va="center", ha="right", size=9.5)
+        axes.text(1.15, y, words, transform=right, va="center", size=9.5)
+        axes.text(1.62, y, str(one.n), transform=right, va="center", ha="right", size=9.5)
 
 
 def _percent_axis(set_ticks: object) -> None:
@@ -210,7 +213,7 @@ def _line(
     values: Sequence[float | None],
     colour: str,
     width: float,
-    style: str | tuple[int, tuple[int, int]],
+    style: _Style,
     marker: str,
     markersize: float,
 ) -> None:
@@ -221,23 +224,28 @@ def _line(
     )  # fmt: skip
 
 
-def _labels(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+def _labels(axes: Axes, ends: Sequence[_End]) -> None:
     """Name the lines at their right ends, pushed apart until no two names overlap."""
+    figure = axes.get_figure(root=True)
     low, high = axes.get_ylim()
-    gap = 15 / 72 / (axes.get_position().height * axes.figure.get_figheight()) * (high - low)  # type: ignore[union-attr]
-    ordered = sorted(ends)
-    places = [value for value, _, _ in ordered]
+    gap = 15 / 72 / (axes.get_position().height * (figure.get_figheight() if figure else 1)) * (high - low)
+    ordered = sorted(ends, key=lambda end: end[:2])
+    places = [end[0] for end in ordered]
     for number in range(1, len(places)):
         places[number] = max(places[number], places[number - 1] + gap)
-    overflow = max(0.0, places[-1] - high) if places else 0.0
-    places = [place - overflow for place in places]
-    for number in range(len(places) - 2, -1, -1):
-        places[number] = min(places[number], places[number + 1] - gap)
+    ceiling = high
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], ceiling)
+        ceiling = places[number] - gap
     right = axes.get_yaxis_transform()
-    for place, (_, name, colour) in zip(places, ordered, strict=True):
-        axes.plot([1.02, 1.038], [place, place], color=colour, linewidth=3, transform=right, clip_on=False)
+    for place, (_, name, colour, style) in zip(places, ordered, strict=True):
+        axes.plot([1.02, 1.055], [place] * 2, color=colour, linewidth=2.5, ls=style, transform=right, clip_on=False)
         weight = "bold" if colour == INK else "normal"
-        axes.text(1.05, place, name, transform=right, va="center", size=9.5, weight=weight)
+        axes.text(1.07, place, name, transform=right, va="center", size=9.5, weight=weight)
+
+
+def _cut(name: str, longest: int = 24) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
 def _last(values: Sequence[float | None]) -> float | None:

@@ -12,6 +12,7 @@ import numpy as np
 
 from common.config import RESULTS_VERSION, Experiment
 from common.data import Dataset, Split, normalisation
+from server.processor import has_vnni
 
 PACKAGES = ("flwr", "torch", "torchvision", "opacus", "torchattacks", "ray", "numpy", "onnxruntime", "onnx")
 
@@ -53,19 +54,17 @@ def manifest(experiment: Experiment, dataset: Dataset, runner: str) -> dict[str,
 def machine() -> dict[str, Any]:
     """Return what this machine is: processor, cores, memory, system, 8-bit dot products."""
     cpu = platform.processor() or platform.machine()
-    flags = ""
     information = Path("/proc/cpuinfo")
     if information.exists():
         lines = information.read_text(encoding="utf-8", errors="replace").splitlines()
         cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
-        flags = next((line for line in lines if line.startswith("flags")), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30 if hasattr(os, "sysconf") else 0.0
     return {
         "cpu": cpu,
         "cores": os.cpu_count(),
         "memory_gib": round(memory, 1),
         "system": f"{platform.system()} {platform.release()}",
-        "vnni": "vnni" in flags,
+        "vnni": has_vnni(),
     }
 
 

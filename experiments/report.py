@@ -1,21 +1,28 @@
 """The report of one finished run: a single HTML file, verdict first, that needs neither network nor scripts."""
 
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from attacks.threats import THREATS
 from common.folder import RunFolder, write_text
 from common.intervals import wilson
 from experiments import figures, wording
 from experiments.pictures import pictures
 from experiments.run_files import Run, read_run
-from experiments.tables import Measure, clean, over_repeats, targets, threats, worst
+from experiments.tables import Measure, clean, over_repeats, select, targets, threats, worst
 
 MEDICAL = {"auroc": "AUROC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
-SIDES = {"private": "Private?", "robust": "Robust?", "small": "Small?", "useful": "Useful?"}
+BASIS = {
+    "private": "for the worst honest client's records",
+    "robust": "of attacked images right, int8, over all adversaries",
+    "small": "int8 file against fp32 weights",
+    "useful": "of unchanged images right, int8",
+}
+RUNTIMES = ("torch fp32", "int8 kernels", "onnxruntime fp32", "onnxruntime int8")
 ANSWERS = {True: ("yes", "✓", "Yes"), False: ("no", "✕", "No"), None: ("open", "?", "Not decided")}
 
 
@@ -45,7 +52,8 @@ def render_report(run: Run) -> str:
         manifest=run.manifest,
         evaluation=run.evaluation,
         tiles=tiles(run),
-        adversaries=adversaries(run),
+        threat_models=threat_models(run),
+        headline=wording.headline(run.evaluation),
         medical=medical(run),
         all_measures=all_measures(run),
         roster=roster(run),
@@ -53,50 +61,77 @@ def render_report(run: Run) -> str:
         figures=_figures(run),
         examples=examples(run),
         targets=targets(run.measures),
+        clean_of=partial(clean, run.measures),
+        agreements=wording.agreements(run.evaluation.compression.agreement),
+        latency=latency(run),
         interval_of=wilson,
     )
 
 
 def tiles(run: Run) -> list[dict[str, Any]]:
-    """Return the verdict's four answers: question, answer, value, what was asked, sentence."""
+    """Return the verdict's four answers: question, answer, value and its basis, what was asked, why it is open."""
     found = []
     for question in wording.QUESTIONS:
         answer = getattr(run.evaluation.verdict, question)
         style, sign, word = ANSWERS[answer.holds]
-        if question == "private":
-            value, basis = wording.epsilon(answer.value), "worst honest client"
-        elif question == "small":
-            value, basis = ("" if answer.value is None else "−") + wording.percent(answer.value), "int8 against fp32 file"
-        else:
-            value, basis = wording.percent(answer.value), _basis(run, question, answer.value)
-        asked = wording.threshold(question, answer)
+        values = {"private": wording.epsilon(answer.value), "small": "−" + wording.percent(answer.value)}
+        explained = answer.holds is None or answer.value is None
         found.append(
-            {"question": SIDES[question], "style": style, "sign": sign, "word": word, "value": value, "basis": basis,
-             "asked": asked, "sentence": answer.sentence}
-        )  # fmt: skip
+            {
+                "question": f"{question.capitalize()}?",
+                "style": style,
+                "sign": sign,
+                "word": word,
+                "value": values.get(question) or wording.percent(answer.value),
+                "basis": BASIS[question],
+                "interval": _interval(run, question, answer.value) if question in ("robust", "useful") else "",
+                "asked": wording.threshold(question, answer),
+                "sentence": answer.sentence if explained else "",
+            }
+        )
     return found
 
 
 def adversaries(run: Run) -> list[dict[str, Any]]:
-    """Return one row a threat, ``clean`` first: who, what it knows, the attacks tried, accuracy by target."""
-    settings = run.experiment.evaluation
+    """Return one row an adversary (transfer: one a generator), ``clean`` first: heading, accuracy by target."""
     rows = []
     for threat in ("clean", *threats(run.measures)):
-        heading, gradients, sentence = wording.THREATS.get(threat, (threat, "", ""))
-        of_threat = [m for m in run.measures if m.threat == threat]
-        attacks = list(dict.fromkeys(m.attack for m in of_threat if m.attack not in ("worst", "none")))
-        generators = list(dict.fromkeys(m.generator for m in of_threat if m.generator))
-        effort = ""
-        if threat == "query":
-            effort = f"{settings.queries} queries"
-        elif threat != "clean" and attacks:
-            effort = f"{settings.steps} steps of {wording.grey_levels(settings.step_size)}"
-        pick = clean if threat == "clean" else lambda m, target, threat=threat: worst(m, target, threat)
+        name, detail = wording.HEADINGS.get(threat, (threat, ""))
+        of_threat = select(run.measures, threat=threat)
+        sources = dict.fromkeys(m.generator for m in of_threat if m.generator) if threat == "transfer" else {}
+        for source in sources or (None,):
+            found = {
+                target: clean(of_threat, target)
+                if threat == "clean"
+                else worst(of_threat, target, threat, generator=source)
+                for target in targets(run.measures)
+            }
+            rows.append(
+                {"threat": threat, "heading": name, "detail": f"from {source}" if source else detail, "accuracy": found}
+            )
+    return rows
+
+
+def threat_models(run: Run) -> list[dict[str, Any]]:
+    """Return what each threat measured assumes, and what was tried: attacks, sources, effort."""
+    settings = run.experiment.evaluation
+    rows = []
+    for threat in threats(run.measures):
+        if threat == "all":
+            continue
+        of_threat = select(run.measures, threat=threat)
+        known = THREATS.get(threat)
+        steps = f"{settings.steps} steps of {wording.grey_levels(settings.step_size)}"
         rows.append(
-            {"threat": threat, "heading": heading, "gradients": gradients, "sentence": sentence, "attacks": attacks,
-             "generators": generators, "effort": effort,
-             "accuracy": {target: pick(run.measures, target) for target in targets(run.measures)}}
-        )  # fmt: skip
+            {
+                "heading": wording.heading(threat),
+                "sentence": known.sentence if known else "",
+                "gradients": known.gradients_from if known else "",
+                "attacks": list(dict.fromkeys(m.attack for m in of_threat if m.attack != "worst")),
+                "sources": list(dict.fromkeys(m.generator for m in of_threat if m.generator)),
+                "effort": f"{settings.queries} queries an image" if threat == "query" else steps,
+            }
+        )
     return rows
 
 
@@ -112,19 +147,40 @@ def medical(run: Run) -> list[dict[str, Any]]:
                 for metric in MEDICAL
             }
             if any(found.values()):
-                heading = wording.THREATS.get(threat, (threat,))[0]
-                rows.append({"target": target, "heading": heading, "measures": found})
+                rows.append({"target": target, "heading": wording.heading(threat), "measures": found})
     return rows
 
 
 def all_measures(run: Run) -> list[dict[str, Any]]:
-    """Return every attack's accuracy and success rate, one row an attack, repeats summarised."""
+    """Return every attack's accuracy and success rate, one row an attack, repeats summarised; the worst case last."""
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
     for summary in over_repeats(run.measures):
         one = summary.mean
         key = (one.target, one.threat, one.attack, one.generator, one.eps, one.step_size, one.steps)
-        rows.setdefault(key, {"first": one, "metrics": {}})["metrics"][one.metric] = summary
-    return list(rows.values())
+        row = rows.setdefault(key, {"first": one, "metrics": {}, "repeats": 0})
+        row["metrics"][one.metric] = summary
+        row["repeats"] = max(row["repeats"], summary.repeats)
+    order = ["clean", *threats(run.measures)]
+    shown = [row for row in rows.values() if {"accuracy", "attack_success"} & row["metrics"].keys()]
+    models = targets(run.measures)
+    return sorted(
+        shown,
+        key=lambda row: (
+            order.index(row["first"].threat), models.index(row["first"].target), row["first"].attack == "worst",
+        ),
+    )  # fmt: skip
+
+
+def latency(run: Run) -> dict[str, Any] | None:
+    """Return the batch sizes timed and (implementation, milliseconds of each batch size); None where none was timed."""
+    times = run.evaluation.compression.latency_ms
+    batches = sorted({batch for row in times.values() for batch in row}, key=lambda batch: (len(batch), batch))
+    names = [name for name in RUNTIMES if name in times] + [name for name in times if name not in RUNTIMES]
+    return (
+        {"batches": batches, "rows": [(name, [times[name].get(batch) for batch in batches]) for name in names]}
+        if batches
+        else None
+    )
 
 
 def roster(run: Run) -> list[dict[str, Any]]:
@@ -153,17 +209,16 @@ def examples(run: Run) -> dict[str, Any] | None:
         budget = float(facts.get("eps", ""))
     except ValueError:
         budget = run.experiment.evaluation.eps
-    threat = facts.get("threat", "")
     return {
         "pictures": pictures(run.examples, run.manifest.data.classes, budget),
         "budget": wording.grey_levels(budget),
         "target": facts.get("target", ""),
-        "threat": wording.THREATS.get(threat, (threat,))[0].lower(),
+        "threat": wording.heading(facts.get("threat", "")).lower(),
         "attack": facts.get("attack", ""),
     }
 
 
-def _basis(run: Run, question: str, value: float | None) -> str:
+def _interval(run: Run, question: str, value: float | None) -> str:
     """Return the 95 % interval and n that belong to a verdict's accuracy."""
     if value is None:
         return ""
@@ -175,15 +230,12 @@ def _basis(run: Run, question: str, value: float | None) -> str:
         n = run.evaluation.attacked_records
     match = next((row for row in rows if row is not None and abs(row.value - value) < 1e-9), None)
     within = match.interval() if match else wilson(value, n)
-    return f"95 % interval {wording.interval(within)}, n = {match.n if match else n}"
+    return f"95\u00a0% interval {wording.interval(within)}, n\u00a0=\u00a0{match.n if match else n}"
 
 
 def _figures(run: Run) -> dict[str, Markup]:
     drawn: dict[str, Markup] = {}
-    rows = [
-        (row["heading"], row["gradients"] and _short(row["threat"]), _estimates(row["accuracy"]))
-        for row in adversaries(run)
-    ]
+    rows = [(row["heading"], row["detail"], _estimates(row["accuracy"])) for row in adversaries(run)]
     counts = run.manifest.data.counts.get("test", [])
     drawn["against_whom"] = figures.against_whom(
         rows,
@@ -215,14 +267,3 @@ def _estimates(accuracy: dict[str, Measure | None]) -> dict[str, figures.Estimat
             low, high = measure.interval() or (measure.value, measure.value)
             found[target] = figures.Estimate(measure.value, low, high, measure.n)
     return found
-
-
-def _short(threat: str) -> str:
-    return {
-        "white-box": "sees the deployed model",
-        "insider": "holds the fp32 model",
-        "transfer": "holds another model",
-        "query": "only asks for answers",
-    }.get(threat, "")
-
-

@@ -11,6 +11,8 @@ from typing import Any
 from torch import nn
 
 import clients.app
+from attacks.craft import find
+from clients.strategies import build_strategy
 from common.config import Experiment, Generator, load
 from common.data import Dataset, partition, prepare
 from common.errors import UserError
@@ -19,11 +21,14 @@ from experiments.model_card import write_model_card
 from experiments.provenance import manifest, now
 from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, finished_federation
+from server.aggregation import build_strategy as build_aggregation
 from server.app import run_folder, serve
 from server.evaluator import evaluate
 from server.federation import initial_model
 
 RUNNERS = ("inprocess", "ray")
+LEAST_PUBLIC = 8
+"""Images without which int8 cannot be calibrated."""
 
 
 def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFolder:
@@ -32,8 +37,11 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFol
     Raises:
         UserError: a mistake in the description, the data or the machine; finished rounds are kept.
     """
+    if runner not in RUNNERS:
+        raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
     dataset = prepare(experiment.data)
-    generators = _generators(experiment, dataset, runs, runner, ancestors=(experiment.digest(dataset.checksum),))
+    check(experiment, dataset)
+    generators = _generators(experiment, dataset, runs, runner)
     folder = train(experiment, dataset, runs, runner)
     with claimed(folder):
         if not folder.results.exists():
@@ -45,10 +53,29 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFol
     return folder
 
 
+def check(experiment: Experiment, dataset: Dataset) -> None:
+    """Build everything that the description names once, before hours are spent on half of it.
+
+    Raises:
+        UserError: an unknown strategy, option, attack, rule or model, an unreachable ε, too few images.
+    """
+    build_aggregation(experiment.federation.aggregation, experiment.federation.aggregation_options)
+    initial_model(experiment, dataset)
+    for attack in (*experiment.evaluation.attacks, *experiment.evaluation.query_attacks):
+        find(attack)
+    shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)
+    for client, share in zip(experiment.roster(), shares, strict=True):
+        build_strategy(client)
+        clients.app.plan_of(experiment, client, len(share))
+    if len(dataset.public) < LEAST_PUBLIC:
+        raise UserError(
+            f"data: the public split has {len(dataset.public)} images, too few to calibrate int8; give it at least "
+            f"{LEAST_PUBLIC} (data.public_records, data.public_fraction)"
+        )
+
+
 def train(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> RunFolder:
     """Run or resume the federation alone; one that is in the store already is taken from there."""
-    if runner not in RUNNERS:
-        raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
     folder = run_folder(runs, experiment, dataset)
     with claimed(folder):
         check_version(folder)
@@ -118,9 +145,7 @@ def _federate(experiment: Experiment, dataset: Dataset, folder: RunFolder, runne
         work(InProcessGrid(clients.app.app, clients_count))
 
 
-def _generators(
-    experiment: Experiment, dataset: Dataset, runs: Path, runner: str, ancestors: tuple[str, ...]
-) -> dict[str, nn.Module]:
+def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> dict[str, nn.Module]:
     """Train, or find in the store, the federations whose models craft transfer attacks."""
     if "transfer" not in experiment.evaluation.threats:
         return {}
@@ -148,14 +173,7 @@ def _generators(
 
 def _generator_description(generator: Generator, experiment: Experiment) -> Experiment:
     base = load(generator.experiment) if generator.experiment else experiment
-    changed = base.change(
-        {
-            "evaluation.generators": [],
-            "evaluation.threats": ["white-box"],
-            **generator.changes,
-        }
-    )
-    return changed.change({"name": changed.name})
+    return base.change({"evaluation.generators": [], "evaluation.threats": ["white-box"], **generator.changes})
 
 
 def _check_fits(

@@ -77,7 +77,7 @@ class ClientShare(Part):
 
 
 class Partition(Part):
-    spec: str
+    spec: str | list[float]
     seed: int
     clients: list[ClientShare]
 
@@ -96,6 +96,7 @@ class ClientRound(Part):
 class Round(Part):
     round: Natural
     status: Literal["aggregated", "skipped"]
+    reason: str = ""
     seconds: float | None = None
     accuracy: Share | None = None
     accuracy_records: Natural = 0

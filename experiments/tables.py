@@ -1,4 +1,4 @@
-"""The table of results: one measure a row, read from and written to ``results.csv``."""
+"""The table of results: one measure a row, read from ``results.csv``."""
 
 import csv
 import io
@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import UserError
-from common.folder import write_text
 from common.intervals import wilson
 
 COLUMNS = (
@@ -16,7 +15,8 @@ COLUMNS = (
     "metric", "value", "n", "low", "high",
 )  # fmt: skip
 TARGETS = ("fp32", "int8")
-THREATS = ("clean", "white-box", "insider", "transfer", "query")
+THREATS = ("clean", "white-box", "insider", "transfer", "query", "all")
+"""In the order of a report; ``all`` is the worst case, image by image, over every threat."""
 PROPORTIONS = ("accuracy", "sensitivity", "specificity", "attack_success")
 """Metrics that are shares of ``n`` records, so that a Wilson interval belongs to them."""
 
@@ -27,9 +27,9 @@ class Measure:
 
     Attributes:
         target: which weights were scored, ``fp32`` or ``int8``.
-        threat: ``clean`` or the threat model's name.
+        threat: ``clean``, the threat model's name, or ``all``.
         attack: ``none``, the attack's name, or ``worst`` (image by image over attacks, sources and repeats).
-        generator: the federation whose model crafted a transfer attack; else empty.
+        generator: whose gradients: ``fp32``, ``twin``, ``queries``, a transfer generator's name; empty for none or worst.
         eps, step_size: in units of [0, 1]; None where they do not apply.
         repeat: counts from 0; None for the worst or the mean over repeats.
         metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``.
@@ -82,21 +82,6 @@ def read_measures(path: Path) -> tuple[Measure, ...]:
     return measures
 
 
-def write_measures(path: Path, measures: Iterable[Measure]) -> None:
-    """Write ``results.csv`` whole or not at all; ``read_measures`` reads it back to equal rows.
-
-    Raises:
-        UserError: as ``common.folder.write_bytes``.
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for measure in measures:
-        cells = (getattr(measure, column) for column in COLUMNS)
-        writer.writerow(["" if cell is None else repr(cell) if isinstance(cell, float) else cell for cell in cells])
-    write_text(path, text.getvalue())
-
-
 def select(
     measures: Iterable[Measure],
     *,
@@ -117,13 +102,15 @@ def clean(measures: Iterable[Measure], target: str, metric: str = "accuracy") ->
     return next(iter(select(measures, target=target, threat="clean", metric=metric)), None)
 
 
-def worst(measures: Iterable[Measure], target: str, threat: str, metric: str = "accuracy") -> Measure | None:
+def worst(
+    measures: Iterable[Measure], target: str, threat: str, metric: str = "accuracy", generator: str | None = None
+) -> Measure | None:
     """Return the target's measure under the strongest attack of a threat, or None if it was not taken.
 
     The row ``attack = worst`` is taken where there is one (over all generators before one generator's);
-    otherwise the attack that does most harm.
+    otherwise the attack that does most harm. With ``generator``, only what that one crafted counts.
     """
-    rows = select(measures, target=target, threat=threat, metric=metric)
+    rows = select(measures, target=target, threat=threat, generator=generator, metric=metric)
     joint = select(rows, attack="worst")
     rows = select(joint, generator="") or joint or rows
     harm = -1.0 if metric == "attack_success" else 1.0

@@ -1,38 +1,28 @@
 """Numbers and findings in words, as reports and model cards print them; fractions become per cent only here."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from common.intervals import wilson
 from experiments.run_files import Answer, ClientLedger, Evaluated, Ledger, Run
-from experiments.tables import Measure, targets, threats, worst
+from experiments.tables import TARGETS, Measure, targets, threats, worst
 
 NONE = "–"
 QUESTIONS = ("private", "robust", "small", "useful")
-THREATS = {
-    "clean": ("No adversary", "", "Unchanged test images."),
-    "white-box": (
-        "White-box",
-        "the deployed model itself",
-        "Sees the deployed model's weights and follows its gradients; for int8, image by image the worst of its "
-        "full-precision parent's gradients, its fake-quantized twin's and queries.",
-    ),
-    "insider": (
-        "Insider",
-        "the fp32 global model that every participant received",
-        "Took part in the training, kept the full-precision model and attacks its int8 deployment.",
-    ),
-    "transfer": (
-        "Transfer",
-        "another federation's model: same architecture, other weights",
-        "Never saw this model; crafts images against a model of the same architecture trained elsewhere.",
-    ),
-    "query": (
-        "Query",
-        "none: labels and scores of queries only",
-        "Sees nothing of the model, but may send it images and read its answers.",
-    ),
+HEADINGS = {
+    "clean": ("No adversary", "unchanged images"),
+    "white-box": ("White-box", "holds the deployed model"),
+    "insider": ("Insider", "holds the fp32 global model"),
+    "transfer": ("Transfer", "holds another model"),
+    "query": ("Query", "only asks for answers"),
+    "all": ("All together", "worst over every adversary"),
 }
-"""Threat → (heading, gradients from, who the adversary is)."""
+"""Threat → (heading, what the adversary holds, in a few words)."""
+
+
+def heading(threat: str) -> str:
+    """Return a threat's heading; one that psreval does not know is its own."""
+    return HEADINGS.get(threat, (threat, ""))[0]
 
 
 def percent(share: float | None, digits: int = 1) -> str:
@@ -54,11 +44,11 @@ def estimate(measure: Measure | None) -> str:
 
 
 def grey_levels(budget: float | None) -> str:
-    """Return ``"8/255"`` for 8 grey levels, else the number to three digits."""
+    """Return ``"8/255"`` for 8 grey levels (to a thousandth of one), else the number to three digits."""
     if budget is None:
         return NONE
     levels = budget * 255
-    return f"{round(levels)}/255" if math.isclose(levels, round(levels), abs_tol=1e-6) else f"{budget:.3g}"
+    return f"{round(levels)}/255" if math.isclose(levels, round(levels), abs_tol=1e-3) else f"{budget:.3g}"
 
 
 def size(count: int | float | None) -> str:
@@ -99,6 +89,13 @@ def power_of_ten(value: float | None) -> str:
     return raised if mantissa == "1.0" else f"{mantissa.removesuffix('.0')}·{raised}"
 
 
+def sentence(text: str) -> str:
+    """Return ``text`` with a capital and a full stop; fp32 and int8 have no capitals."""
+    text = text.strip()
+    first = text[:1] if text.startswith(TARGETS) else text[:1].upper()
+    return first + text[1:] + ("" if not text or text[-1] in ".!?" else ".")
+
+
 def listed(words: Sequence[str], last: str = "and") -> str:
     """Return ``"a, b and c"``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
@@ -114,21 +111,25 @@ def headline(evaluation: Evaluated) -> str:
         return "Neither private, nor robust, nor small, nor useful."
     decided = ", but ".join(part for part in (listed(yes), listed([f"not {question}" for question in no])) if part)
     open_ = f"whether it is {listed(undecided)} is not decided" if undecided else ""
-    sentence = "; ".join(part for part in (decided, open_) if part)
-    return sentence[:1].upper() + sentence[1:] + "."
+    return sentence("; ".join(part for part in (decided, open_) if part))
 
 
 def against_whom(run: Run) -> str:
     """Return who hurts the model that is deployed most, in a sentence with n and interval; empty if nobody tried."""
     target = "int8" if "int8" in targets(run.measures) else "fp32"
-    rows = [(threat, found) for threat in threats(run.measures) if (found := worst(run.measures, target, threat))]
+    rows = [
+        (threat, found)
+        for threat in threats(run.measures)
+        if threat != "all" and (found := worst(run.measures, target, threat))
+    ]
     if not rows:
         return ""
     threat, found = min(rows, key=lambda row: row[1].value)
-    name = THREATS.get(threat, (threat,))[0].lower()
+    name = heading(threat).lower() + (f" from {found.generator}" if found.generator and threat == "transfer" else "")
     return (
-        f"Of the adversaries tried, {name} is the strongest: at {grey_levels(found.eps or run.experiment.evaluation.eps)} "
-        f"it leaves the {target} model an accuracy of {estimate(found)}, n = {found.n}."
+        f"Of the adversaries tried, {name} is the strongest: with changes of at most "
+        f"{grey_levels(found.eps or run.experiment.evaluation.eps)} it leaves the {target} model an accuracy of "
+        f"{estimate(found)}, n = {found.n}."
     )
 
 
@@ -146,6 +147,27 @@ def whose_epsilon(ledger: Ledger) -> list[str]:
     """Return sentences that say for whose records the printed ε holds, and for whose it does not."""
     honest = [client for client in ledger.clients if client.honest]
     return [_worst_honest(honest, ledger.worst_honest_epsilon), *_malicious(ledger.clients)]
+
+
+def agreements(shares: Mapping[str, float | None]) -> list[str]:
+    """Return ``"int8 and fp32 for 98.5 % (97.6–99.1)"`` for every pair whose agreement was measured."""
+    pairs = (
+        ("int8_fp32", "int8 and fp32"),
+        ("int8_twin", "int8 and its differentiable twin"),
+        ("onnx_int8", "the int8 ONNX file and the int8 kernels"),
+    )
+    records = int(shares.get("records") or 0)
+    found = []
+    for key, pair in pairs:
+        share = shares.get(key)
+        if share is not None:
+            found.append(f"{pair} for {percent(share)} ({interval(wilson(share, records))})")
+    return found
+
+
+def partition_spec(spec: str | Sequence[float]) -> str:
+    """Return a partition's rule; relative sizes as ``"sizes 3 : 1"``."""
+    return spec if isinstance(spec, str) else "sizes " + " : ".join(f"{size:g}" for size in spec)
 
 
 def _worst_honest(honest: Sequence[ClientLedger], worst_epsilon: float | None) -> str:

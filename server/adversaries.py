@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attacks.craft import craft
+from attacks.craft import craft, options
 from common.config import Evaluation
 from common.seeds import derive
 from server.score import logits_of
 
-DETERMINISTIC = frozenset({"fgsm"})
-"""Attacks without random start: repeating them gives the same images."""
+QUERIES = "queries"
+"""What stands for the generator where a white-box adversary asks the int8 model itself."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def attack_all(
     scored_on = {"fp32": targets.fp32, "int8": targets.int8}
     for source, model, concerns in gradient_sources(evaluation, targets, generators):
         for attack in evaluation.attacks:
-            for repeat in range(1 if attack in DETERMINISTIC else evaluation.repeats):
+            for repeat in range(evaluation.repeats if "seed" in options(attack) else 1):
                 adversarial = craft(
                     attack,
                     model,
@@ -150,7 +150,7 @@ def _query(
             answers.scored.append(Scored(target, "query", attack, "", 0, index, logits))
             # Whoever holds the int8 model may also query it: its white-box worst case includes that.
             if target == "int8" and "white-box" in evaluation.threats:
-                answers.scored.append(Scored(target, "white-box", attack, "queries", 0, index, logits))
+                answers.scored.append(Scored(target, "white-box", attack, QUERIES, 0, index, logits))
 
 
 def right_in_worst_case(scored: list[Scored], labels: np.ndarray, clean: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """The federation: rounds of FedAvg or another rule, with checks in front and a checkpoint after each."""
 
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ def initial_model(experiment: Experiment, dataset: Dataset) -> nn.Module:
         mean,
         std,
         seed=derive(experiment.seed, "initial weights"),
+        image_size=dataset.image_size,
     )
 
 
@@ -267,9 +269,11 @@ def ledger_table(experiment: Experiment, progress: Progress) -> dict[str, Any]:
     rows, worst = [], 0.0
     guaranteed = True
     for about in progress.participants.values():
-        ledger = Ledger.from_json(progress.ledgers.get(about["name"], "") or Ledger().to_json())
+        told = progress.ledgers.get(about["name"], "")
+        ledger = Ledger.from_json(told) if told else Ledger()
         spent = bool(about["private"]) and bool(ledger.entries)
         epsilons = ledger.epsilon_by_round(experiment.privacy.accountant, experiment.privacy.delta) if spent else []
+        epsilons = epsilons if all(math.isfinite(epsilon) for epsilon in epsilons) else []
         rows.append(
             {
                 **about,

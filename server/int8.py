@@ -6,13 +6,14 @@ large batches of small maps).
 
 Both models come from one graph: ``prepare_qat_fx`` puts a ``FakeQuantize`` wherever a number will be quantized. With
 observers on it is calibrated; with observers off and rounding on it is the twin, whose gradients pass the rounding
-unchanged (straight-through; Bengio et al. 2013, arXiv 1308.3432); ``convert_fx`` of its copy gives the int8 kernels with
-the same scales. No training takes place.
+unchanged (straight-through; Bengio et al. 2013, arXiv 1308.3432); ``convert_fx`` of its copy gives the int8 kernels
+with the same scales. No training takes place.
 
 ``torch.ao.quantization`` is deprecated, so this module alone touches it.
 """
 
 import copy
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,8 +94,8 @@ def compress(model: nn.Module, public_images: Tensor, compression: Compression) 
 
 def _api() -> ModuleType:
     try:
-        import torch.ao.quantization.quantize_fx
-        from torch.ao import quantization
+        quantization = importlib.import_module("torch.ao.quantization")
+        importlib.import_module("torch.ao.quantization.quantize_fx")
     except ImportError:
         raise UserError(
             f"torch {torch.__version__} no longer has torch.ao.quantization, which int8 compression uses; "
@@ -124,9 +125,10 @@ def _prepare(api: ModuleType, model: nn.Module, example: Tensor, bits: int, cali
         dtype=torch.quint8,
         qscheme=torch.per_tensor_affine,
     )
+    # From -127: with -128 each channel's largest weight would lie halfway between two steps.
     weights = api.FakeQuantize.with_args(
         observer=api.PerChannelMinMaxObserver,
-        quant_min=-128,
+        quant_min=-127,
         quant_max=127,
         dtype=torch.qint8,
         qscheme=torch.per_channel_symmetric,
@@ -152,7 +154,7 @@ def _calibrate(api: ModuleType, twin: nn.Module, images: Tensor, *, whole: bool)
     twin.apply(api.disable_fake_quant)
     # A histogram's search for the best range follows every batch and costs more than the forward: one batch then.
     with torch.no_grad():
-        for batch in images.split(len(images) if whole else _BATCH):
+        for batch in torch.split(images, len(images) if whole else _BATCH):
             twin(batch)
     twin.apply(api.disable_observer)
     twin.apply(_avoid_ties)
@@ -162,29 +164,31 @@ def _calibrate(api: ModuleType, twin: nn.Module, images: Tensor, *, whole: bool)
 def _avoid_ties(module: nn.Module) -> None:
     # A calibrated range that is exactly symmetric puts its ends, often black and white pixels, halfway between two
     # steps, where kernels and twin may round apart (one prediction in ten, at worst). A hair's wider range mends it.
-    observer = getattr(module, "activation_post_process", None)
-    if type(observer).__name__ != "MinMaxObserver" or getattr(module, "dtype", None) != torch.quint8:
+    quantizer: Any = module
+    observer: Any = getattr(module, "activation_post_process", None)
+    if type(observer).__name__ != "MinMaxObserver" or observer.dtype != torch.quint8:
         return
-    scale, _ = module.calculate_qparams()
+    scale, _ = quantizer.calculate_qparams()
     steps_below_zero = -float(observer.min_val) / float(scale)
     if abs(steps_below_zero % 1 - 0.5) < 0.02:
         observer.max_val += 0.25 * scale.reshape(())
-        scale, zero_point = module.calculate_qparams()
-        module.scale.copy_(scale)
-        module.zero_point.copy_(zero_point)
+        scale, zero_point = quantizer.calculate_qparams()
+        quantizer.scale.copy_(scale)
+        quantizer.zero_point.copy_(zero_point)
 
 
 def _use_whole_byte(module: nn.Module) -> None:
-    # The int8 kernels store activations in whole bytes: beyond the calibrated range they saturate at 255, even where
-    # scales were chosen for 7 bits. The twin must do the same, or adversarial images would part the two.
+    # The int8 kernels store whole bytes: beyond the calibrated range activations saturate at 255, even where scales
+    # were chosen for 7 bits. The twin must do the same, or adversarial images would part the two.
     observer = getattr(module, "activation_post_process", None)
-    if observer is not None and getattr(module, "dtype", None) == torch.quint8:
-        observer.quant_max = 255
+    if observer is not None:
+        limits = torch.iinfo(observer.dtype)
+        observer.quant_min, observer.quant_max = limits.min, limits.max
 
 
 def _check_finite(model: nn.Module, images: Tensor) -> None:
     with torch.no_grad():
-        for batch in images.split(_BATCH):
+        for batch in torch.split(images, _BATCH):
             if not model(batch).isfinite().all():
                 raise UserError(
                     "model: its logits on the public images are not finite, so it cannot be compressed; "

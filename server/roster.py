@@ -91,11 +91,12 @@ class Attendance:
         replies = {
             reply.metadata.src_node_id: reply for reply in self._grid.send_and_receive(messages, timeout=QUERY_TIMEOUT)
         }
-        return [_participant(node, replies.get(node), len(self._experiment.roster())) for node in nodes]
+        names = [str(client.name) for client in self._experiment.roster()]
+        return [_participant(node, replies.get(node), names) for node in nodes]
 
 
-def _participant(node: int, reply: Message | None, roster: int) -> Participant:
-    unknown = Participant(node, roster, f"node {node}", 0, "", False, False)
+def _participant(node: int, reply: Message | None, names: list[str]) -> Participant:
+    unknown = Participant(node, len(names), f"node {node}", 0, "", False, False)
     if reply is None:
         return replace(unknown, problem="did not introduce itself in time")
     if reply.has_error():
@@ -106,12 +107,12 @@ def _participant(node: int, reply: Message | None, roster: int) -> Participant:
         if "refusal" in about:
             return replace(unknown, problem=str(about["refusal"])[:300])
         number, records = about["number"], about["records"]
-        if not isinstance(number, int) or not 0 <= number < roster or not isinstance(records, int) or records < 1:
+        if not isinstance(number, int) or not 0 <= number < len(names) or not isinstance(records, int) or records < 1:
             return replace(unknown, problem=f"introduced itself as number {number!r} with {records!r} records")
         return Participant(
             node,
             number,
-            str(about["name"])[:60],
+            names[number],
             records,
             str(about["strategy"])[:200],
             about["honest"] is True,

@@ -78,17 +78,6 @@ def disease_measures(logits: np.ndarray, labels: np.ndarray, normal: int) -> dic
     return measures
 
 
-def stratified_draw(labels: np.ndarray, records: int | None, generator: np.random.Generator) -> np.ndarray:
-    """Return sorted record numbers of a draw that keeps the classes' shares; None or too many means all."""
-    if records is None or records >= len(labels):
-        return np.arange(len(labels))
-    order = generator.permutation(len(labels))
-    by_class = [order[labels[order] == label] for label in np.unique(labels)]
-    # Each record's place within its class, as a share, orders all of them: any prefix is stratified.
-    place = np.concatenate([(np.arange(len(part)) + 0.5) / len(part) for part in by_class])
-    return np.sort(np.concatenate(by_class)[np.argsort(place, kind="stable")[:records]])
-
-
 def _device_of(model: object) -> torch.device:
     parameter = next(model.parameters(), None) if isinstance(model, nn.Module) else None
     return parameter.device if parameter is not None else torch.device("cpu")

@@ -1,16 +1,19 @@
 """Drawing synthetic chest X-rays: anatomy as smooth functions of position, many images at once.
 
-Only additions, products, quotients and square roots of float32 numbers are used, so that every machine draws the same bytes.
+Only sums, products and quotients of float32 numbers are used, so that every machine draws the same bytes.
 """
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
+"""float32 throughout."""
 
 UNIFORMS = 64
 """Uniform draws in [0, 1) that one image takes."""
-GRIDS = (6, 13, 28)
+GRIDS = (6, 13, 22)
 """Sides of the coarse grids of normal draws behind an image's soft, patchy and reticular texture."""
 NORMAL, BACTERIAL, VIRAL = 0, 1, 2
 
@@ -50,7 +53,7 @@ def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], n
 
     thickness = 1 - (x / 1.15) ** 2
     tissue = 0.30 + 0.28 * thickness + 0.10 * dome + 0.03 * soft
-    clear = column(0.62, 0.76)
+    clear = column(0.67, 0.74)
     air = lungs * (1 - 0.85 * heart)
     density = tissue * (1 - clear * air) + 0.06 * heart
     density = density + _markings(column, x, y, patchy, reticular) * air
@@ -58,27 +61,28 @@ def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], n
     density = (density + bones * (0.6 + 0.4 * air)) * body
     image = density if oversampling == 1 else _halve(density)
 
-    tone, gain, offset = column(-0.25, 0.25), column(0.92, 1.12), column(-0.03, 0.05)
+    tone, gain, offset = column(-0.12, 0.12), column(0.96, 1.06), column(-0.02, 0.02)
     image = image * gain + offset
     image = image + tone * image * (1 - image)
-    image = image + column(0.018, 0.040) * (0.5 + image) * noise
+    image = image + column(0.012, 0.030) * (0.5 + image) * noise
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
 def _step(z: Field, width: float) -> Field:
     """Return a smooth step from 0 (z <= -width) to 1 (z >= width)."""
-    t = np.clip(z * np.float32(0.5 / width) + np.float32(0.5), 0, 1)
+    t: Field = np.clip(z * np.float32(0.5 / width) + np.float32(0.5), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def _bump(r2: Field) -> Field:
     """Return a bell of the squared distance: 1 at 0, 1/4 at 1, thin tails."""
-    b = 1 / (1 + r2)
+    b: Field = 1 / (1 + r2)
     return b * b
 
 
 def _halve(image: Field) -> Field:
-    return (image[:, ::2, ::2] + image[:, 1::2, ::2] + image[:, ::2, 1::2] + image[:, 1::2, 1::2]) * np.float32(0.25)
+    total: Field = image[:, ::2, ::2] + image[:, 1::2, ::2] + image[:, ::2, 1::2] + image[:, 1::2, 1::2]
+    return total * np.float32(0.25)
 
 
 def _spread(grid: Field, side: int) -> Field:
@@ -88,13 +92,18 @@ def _spread(grid: Field, side: int) -> Field:
     first = np.minimum(place.astype(np.int64), cells - 1)
     t = (place - first).astype(np.float32)
     s = 1 - t
-    weights = (s**3 / 6, (3 * t**3 - 6 * t * t + 4) / 6, (3 * s**3 - 6 * s * s + 4) / 6, t**3 / 6)
-    rows = sum((weights[k][:, None] * grid[:, first + k, :] for k in range(1, 4)), weights[0][:, None] * grid[:, first])
-    return sum((weights[k] * rows[:, :, first + k] for k in range(1, 4)), weights[0] * rows[:, :, first])
+    weights = (s * s * s, (3 * t - 6) * t * t + 4, (3 * s - 6) * s * s + 4, t * t * t)
+    rows = np.zeros((len(grid), side, grid.shape[-1]), dtype=np.float32)
+    for k, weight in enumerate(weights):
+        rows += (weight / 6)[:, None] * grid[:, first + k]
+    field = np.zeros((len(grid), side, side), dtype=np.float32)
+    for k, weight in enumerate(weights):
+        field += (weight / 6) * rows[:, :, first + k]
+    return field
 
 
 def _pose(column: _Columns, side: int) -> tuple[Field, Field]:
-    """Return body coordinates [B, side, side]: x from -1 (left edge) to 1, y from -1 (top) to 1, as the patient lies."""
+    """Return the patient's coordinates [B, side, side]: x about -1 (left edge) to 1, y about -1 (top) to 1."""
     axis = ((np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / side) - 1).astype(np.float32)
     across, down = axis[None, None, :] - column(-0.07, 0.07), axis[None, :, None] - column(-0.07, 0.07)
     turn, scale = column(-0.08, 0.08), column(0.90, 1.10)
@@ -105,7 +114,7 @@ def _organs(column: _Columns, x: Field, y: Field) -> tuple[Field, Field, Field, 
     """Return body, lungs, heart and the part below the diaphragm, each in [0, 1]."""
     away = np.abs(x)
     slope = column(0.28, 0.42) * np.maximum(away - 0.20, 0)
-    shoulders = np.maximum(y + column(0.72, 0.86) - slope, column(0.22, 0.30) - away)  # or neck
+    shoulders = np.maximum(y + column(0.72, 0.86) - slope, column(0.16, 0.23) - away)  # or neck
     flank = column(0.94, 1.14) - 0.10 * _step(y, 0.6) - away
     body = _step(shoulders, 0.06) * _step(flank, 0.05)
     middle, width = column(0.42, 0.47), column(0.32, 0.38)
@@ -149,14 +158,14 @@ def _bones(column: _Columns, x: Field, y: Field) -> Field:
 def _comb(phase: Field, width: float) -> Field:
     """Return ridges of height 1 at whole phases, ``width`` of a period wide on either side."""
     apart = np.abs(phase - np.rint(phase))
-    ridge = np.maximum(1 - (apart / np.float32(width)) ** 2, 0)
+    ridge: Field = np.maximum(1 - (apart / np.float32(width)) ** 2, 0)
     return ridge * (np.float32(1.2) - np.float32(0.4) * ridge)  # cortex: edges a little brighter than a plain ridge
 
 
 def _markings(column: _Columns, x: Field, y: Field, patchy: Field, reticular: Field) -> Field:
     """Return the vessels of healthy lungs: denser and coarser near the hila."""
     near = _bump(((np.abs(x) - 0.17) / 0.20) ** 2 + ((y - 0.02) / 0.28) ** 2)
-    return near * (column(0.05, 0.12) + 0.05 * patchy) + column(0.010, 0.030) * reticular
+    return near * (column(0.05, 0.12) + 0.05 * patchy) + column(0.005, 0.020) * reticular
 
 
 def _disease(
@@ -179,13 +188,13 @@ def _disease(
     for number in range(2):
         place = side if number == 0 else -side
         centre, height = column(0.26, 0.58), column(-0.40, 0.36)
-        wide, tall = column(0.12, 0.24), column(0.11, 0.22)
+        wide, tall = column(0.15, 0.28), column(0.14, 0.27)
         edge = ((x - place * centre) / wide) ** 2 + ((y - height) / tall) ** 2
-        blot = _step(1.1 - edge + 0.55 * patchy, 0.9) * column(0.11, 0.30) * (1 + 0.25 * reticular)
+        blot = _step(1.1 - edge + 0.55 * patchy, 0.9) * column(0.17, 0.38) * (1 + 0.12 * reticular)
         focal = focal + (blot if number == 0 else blot * second)
     spread = 0.55 + 0.45 * _bump(((np.abs(x) - 0.22) / 0.35) ** 2 + (y / 0.5) ** 2)
-    diffuse = spread * column(0.06, 0.17) * np.maximum(1 + 0.35 * soft + 0.55 * patchy + 0.50 * reticular, 0)
-    shadow = _bump(((x - column(-0.7, 0.7)) / 0.25) ** 2 + ((y - column(-0.5, 0.5)) / 0.25) ** 2) * column(0.0, 0.10)
+    diffuse = spread * column(0.11, 0.24) * np.maximum(1 + 0.30 * soft + 0.50 * patchy + 1.00 * reticular, 0)
+    shadow = _bump(((x - column(-0.7, 0.7)) / 0.25) ** 2 + ((y - column(-0.5, 0.5)) / 0.25) ** 2) * column(0.0, 0.06)
     kind = labels[:, None, None]
     opacity = np.where(kind == BACTERIAL, focal, np.where(kind == VIRAL, diffuse, np.float32(0)))
     return lungs * opacity + shadow

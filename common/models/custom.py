@@ -41,7 +41,7 @@ def build_custom(
     _refuse_running_statistics(network, where)
     for module in network.modules():
         if getattr(module, "inplace", False) is True:
-            module.inplace = False
+            setattr(module, "inplace", False)  # noqa: B010 - nn.Module types its attributes as tensors and modules
     network = network.to("cpu", torch.float32)
     _probe(network, where, channels, classes, image_size)
     return network
@@ -54,8 +54,8 @@ def _refuse_running_statistics(network: nn.Module, where: str) -> None:
         buffers = dict(module.named_buffers(recurse=False))
         if is_batch_norm or "running_mean" in buffers or "running_var" in buffers:
             raise UserError(
-                f"{where}: layer '{name or type(network).__name__}' is a {type(module).__name__}, which keeps statistics "
-                "over records and so breaks DP-SGD and averaging; use torch.nn.GroupNorm instead"
+                f"{where}: layer '{name or type(network).__name__}' is a {type(module).__name__}, which keeps "
+                "statistics over records and so breaks DP-SGD and averaging; use torch.nn.GroupNorm instead"
             )
 
 

@@ -1,0 +1,197 @@
+"""One call for every attack: craft changed images by name, safely, in batches that fit the cache."""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from attacks import budget
+from attacks.batches import device_of, is_wide, largest_activation, micro_batch
+from attacks.catalogue import ATTACKS, find, options
+from attacks.gradients import input_gradient
+from attacks.guard import seed_everything, undisturbed
+from attacks.method import Method, Order
+from attacks.pgd import random_start
+from common.errors import UserError
+from common.progress import track
+from common.records import as_float
+from common.seeds import derive, torch_generator
+
+__all__ = ["ATTACKS", "craft", "find", "options"]
+
+
+def craft(
+    name: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    step_size: float,
+    steps: int,
+    seed: int,
+    queries: int = 1000,
+    targeted: bool = False,
+    stop_when_fooled: bool = False,
+    fooled_by: nn.Module | None = None,
+    project: bool = False,
+    title: str = "",
+) -> Tensor:
+    """Return the images as the attack ``name`` changes them against ``model``.
+
+    The result is checked against the budget and [0, 1] every time. The model's parameters, gradients,
+    ``requires_grad`` flags and modes and all global random states are as before, also after an exception; the model
+    is attacked in eval mode. ``eps = 0`` is no attack and returns the clean images.
+
+    Equal arguments give equal bytes on one machine. The batch size follows from the model and the image size
+    (``attacks.batches``). An image's result does not depend on it for ``fgsm`` and ``pgd``, up to rounding: the random
+    starts of all the images are drawn at once from a generator of its own. Library and user attacks are seeded
+    batch by batch.
+
+    A minimum-norm attack (``fab``, ``torchattacks:CW``, ``torchattacks:DeepFool``) may find only changes beyond
+    ``eps``. Such an image comes back clean, since nothing was found within the budget, or with ``project`` moved into
+    the budget, which trains on more of them but may no longer fool.
+
+    Args:
+        name: see ``ATTACKS``; or ``file.py:function``.
+        model: logits [N, classes] from images in [0, 1]; it owns its normalisation.
+        images: [N, C, H, W], uint8 or float in [0, 1].
+        labels: int64 [N]; the classes to leave, or with ``targeted`` those to reach.
+        eps: the budget in units of [0, 1]: the largest change of a value, or the L2 length of an image's change for
+            the attacks that say so; those that know no budget are checked for their range only.
+        step_size: change of a value in one step, in units of [0, 1].
+        steps: at least 1.
+        seed: of the random starts and of all else that is drawn.
+        queries: forward passes that a query attack may spend on one image; at least 1.
+        targeted: see ``labels``.
+        stop_when_fooled: for ``fgsm`` and ``pgd``: an image is left alone from its first success, a clean one that is
+            already misclassified included. Never fools fewer images; see ``attacks.pgd`` for when to leave it off.
+        fooled_by: the model that must be fooled for that, where it is not the one whose gradients are followed.
+        project: see above.
+        title: shown as progress; empty shows nothing.
+
+    Returns:
+        float32 [N, C, H, W] in [0, 1], on the device of ``images``.
+
+    Raises:
+        UserError: unknown attack; an option, image or label out of range; a model that the attack cannot handle.
+        BudgetError: the result breaks the budget or the range, or is not a tensor of images.
+    """
+    method = find(name)
+    _check_options(name, method, eps, step_size, steps, queries, targeted)
+    with torch.inference_mode(False):
+        clean, labels = as_float(images).to(torch.float32).clone(), labels.clone()
+    _check_images(name, clean, labels)
+    if len(clean) == 0 or eps == 0:
+        return clean
+
+    device = device_of(model, clean)
+    models = (model,) if fooled_by is None else (model, fooled_by)
+    order = Order(
+        eps=eps,
+        step_size=step_size,
+        steps=steps,
+        queries=queries,
+        seed=seed,
+        classes=0,
+        targeted=targeted,
+        stop_when_fooled=stop_when_fooled,
+        fooled_by=fooled_by,
+    )
+    results = []
+    with undisturbed(*models, channels_last=method.ours and is_wide(model)):
+        seed_everything(derive(seed, "attack", name))
+        classes, size = _probe(name, method, model, clean[:1].to(device), device)
+        _check_labels(name, labels, classes)
+        start = random_start(clean, eps, torch_generator(seed, "attack", name)) if method.random_start else None
+        begins = range(0, len(clean), size)
+        for begin in track(begins, title, len(begins)) if title else begins:
+            part = slice(begin, begin + size)
+            batch = clean[part].to(device)
+            batch_order = _for_batch(order, derive(seed, "attack", name, begin), classes, start, part, device)
+            found = _run(name, method, model, batch, labels[part].to(device), batch_order)
+            results.append(_settle(name, method, batch, found, eps, project).to(clean.device))
+    return torch.cat(results)
+
+
+def _for_batch(order: Order, seed: int, classes: int, start: Tensor | None, part: slice, device: torch.device) -> Order:
+    return replace(order, seed=seed, classes=classes, start=None if start is None else start[part].to(device))
+
+
+def _run(name: str, method: Method, model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> object:
+    if method.ours:
+        return method.run(model, images, labels, order)
+    seed_everything(order.seed)
+    try:
+        return method.run(model, images.clone(), labels, order)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"attack '{name}' failed on this model: {type(error).__name__}: {error}") from error
+
+
+def _settle(name: str, method: Method, clean: Tensor, found: object, eps: float, project: bool) -> Tensor:
+    """Apply the budget to what a minimum-norm attack found, and check every result."""
+    if method.minimal and method.norm is not None:
+        changed = budget.check(clean, found, eps, None, name)
+        beyond = budget.distance(clean, changed, method.norm) > eps
+        remedy = budget.project(clean, changed, eps, method.norm) if project else clean
+        found = torch.where(beyond.view(-1, *[1] * (clean.ndim - 1)), remedy, changed)
+    return budget.check(clean, found, eps, method.norm, name)
+
+
+def _probe(name: str, method: Method, model: nn.Module, image: Tensor, device: torch.device) -> tuple[int, int]:
+    """Return the number of classes and the batch size, from one image."""
+    with torch.no_grad():
+        logits = model(image)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise UserError(f"attack '{name}' needs a model that returns logits [N, classes]; this one returns {shape}")
+    classes = logits.shape[1]
+    if classes < method.least_classes:
+        other = "; use 'autoattack', which leaves out what needs more" if method.least_classes > 2 else ""
+        raise UserError(
+            f"attack '{name}' needs at least {method.least_classes} classes; the model has {classes}{other}"
+        )
+    if method.gradients:
+        try:
+            input_gradient(model, image, logits.argmax(dim=1).clone())
+        except UserError as error:
+            raise UserError(f"attack '{name}': {error}") from None
+    return classes, micro_batch(largest_activation(model, image), device)
+
+
+def _check_options(
+    name: str, method: Method, eps: float, step_size: float, steps: int, queries: int, targeted: bool
+) -> None:
+    most = 1.0 if method.norm != "l2" else math.inf
+    if not 0 <= eps <= most:
+        raise UserError(
+            f"attack '{name}': eps = {eps:g} must lie in [0, {most:g}], as images do; 8 grey levels are 8/255"
+        )
+    if not (step_size >= 0 and math.isfinite(step_size)):
+        raise UserError(f"attack '{name}': step_size = {step_size:g} must be at least 0, such as 2/255")
+    if steps < 1 or queries < 1:
+        raise UserError(f"attack '{name}': steps = {steps} and queries = {queries} must be at least 1")
+    if targeted and not method.targeted:
+        raise UserError(f"attack '{name}' cannot be told which class to reach; leave targeted off")
+
+
+def _check_images(name: str, images: Tensor, labels: Tensor) -> None:
+    if images.ndim != 4:
+        raise UserError(f"attack '{name}': images must be [N, C, H, W]; got shape {tuple(images.shape)}")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise UserError(f"attack '{name}': labels must be int64 of shape [{len(images)}]; got {found}")
+    if len(images) and not bool(((images >= 0) & (images <= 1)).all()):
+        span = f"from {float(images.min()):g} to {float(images.max()):g}"
+        raise UserError(
+            f"attack '{name}': images hold values {span}, but must lie in [0, 1]; normalise inside the model"
+        )
+
+
+def _check_labels(name: str, labels: Tensor, classes: int) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise UserError(f"attack '{name}': labels run from {low} to {high}, but the model has {classes} classes")

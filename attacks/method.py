@@ -1,0 +1,66 @@
+"""What ``craft`` needs to know of an attack, whoever wrote it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from attacks.budget import Norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked of an attack for one batch of images.
+
+    Attributes:
+        eps: the budget, in units of [0, 1], measured by the method's norm.
+        step_size: change of a value in one step.
+        steps: number of steps.
+        queries: forward passes that a query attack may spend on one image.
+        seed: of all that the attack draws for this batch.
+        classes: number of the model's classes.
+        targeted: the labels are those to reach, not those to leave.
+        stop_when_fooled: an image may stop at its first success.
+        fooled_by: who must be fooled for that; None: the model itself.
+        start: a first change [N, C, H, W], for methods with a random start.
+    """
+
+    eps: float
+    step_size: float
+    steps: int
+    queries: int
+    seed: int
+    classes: int
+    targeted: bool = False
+    stop_when_fooled: bool = False
+    fooled_by: nn.Module | None = None
+    start: Tensor | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An attack and its terms.
+
+    Attributes:
+        run: (model, images, labels, order) to changed images, all on one device, images float32 in [0, 1].
+        summary: one line for ``psreval list attacks``.
+        options: returns which of eps, step_size, steps, queries, seed it heeds; a call, as some must look it up.
+        norm: how ``eps`` is measured; None: the attack knows no budget, only [0, 1].
+        minimal: it seeks the smallest change that fools; ``craft`` applies the budget to what it found.
+        gradients: it needs a differentiable model.
+        targeted: it can be told which label to reach.
+        random_start: it takes ``Order.start``.
+        least_classes: it fails on models with fewer.
+        ours: it is this package's own, so it may be given weights in another layout.
+    """
+
+    run: Callable[[nn.Module, Tensor, Tensor, Order], object]
+    summary: str
+    options: Callable[[], tuple[str, ...]]
+    norm: Norm | None = "linf"
+    minimal: bool = False
+    gradients: bool = True
+    targeted: bool = True
+    random_start: bool = False
+    least_classes: int = 2
+    ours: bool = False

@@ -1,0 +1,17 @@
+"""Images and labels: where they come from, how they are split, and which client holds which."""
+
+from common.data.dataset import Dataset, Split, class_counts, normalisation
+from common.data.partitions import partition
+from common.data.preparation import SOURCES, prepare
+from common.data.splits import stratified_draw
+
+__all__ = [
+    "SOURCES",
+    "Dataset",
+    "Split",
+    "class_counts",
+    "normalisation",
+    "partition",
+    "prepare",
+    "stratified_draw",
+]

@@ -1,0 +1,100 @@
+"""Checking images and labels that come as arrays."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from common.data.dataset import Images, Labels
+from common.data.pictures import check_side, resize
+from common.data.source import Opened, Part
+from common.errors import UserError
+
+Pair = tuple[NDArray[np.uint8], Labels]
+
+
+def check_pair(images: Any, labels: Any, what: str) -> Pair:
+    """Return images as uint8 [N, H, W, C] and labels as int64 [N], or say what is wrong with them.
+
+    Args:
+        images: uint8 [N, H, W] or [N, H, W, C] with C 1 or 3.
+        labels: whole numbers from 0, [N] or [N, 1].
+        what: which pair, for the message, e.g. ``"npz:x.npz, train"``.
+
+    Raises:
+        UserError: any other type, shape or value.
+    """
+    pixels, numbers = _array(images, what), _array(labels, what)
+    if pixels.dtype != np.uint8:
+        raise UserError(f"{what}: images must be uint8 from 0 to 255, but are {pixels.dtype}")
+    if pixels.ndim == 3:
+        pixels = pixels[..., None]
+    if pixels.ndim != 4 or pixels.shape[-1] not in (1, 3) or 0 in pixels.shape:
+        shape = "x".join(map(str, np.shape(images)))
+        raise UserError(f"{what}: images must be [N, H, W] or [N, H, W, C] with 1 or 3 channels, but are {shape}")
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise UserError(f"{what}: labels must be whole numbers, but are {numbers.dtype}")
+    if numbers.ndim == 2 and numbers.shape[1] == 1:
+        numbers = numbers[:, 0]
+    if numbers.ndim != 1:
+        shape = "x".join(map(str, numbers.shape))
+        raise UserError(f"{what}: labels must be one class number an image, but have shape {shape}")
+    if len(numbers) != len(pixels):
+        raise UserError(f"{what}: there are {len(pixels)} images but {len(numbers)} labels")
+    if int(numbers.min()) < 0 or int(numbers.max()) > 9999:
+        raise UserError(
+            f"{what}: labels must count from 0 to 9999 at most, but go from {numbers.min()} to {numbers.max()}"
+        )
+    return pixels, numbers.astype(np.int64)
+
+
+def open_arrays(
+    pairs: dict[str, Pair], names: tuple[str, ...] | None, wanted: int | None, what: str, notes: tuple[str, ...] = ()
+) -> Opened:
+    """Return checked ``pairs`` ("train", and perhaps "public" and "test") as a source.
+
+    Args:
+        pairs: as ``check_pair`` returns them.
+        names: the classes' names; None: "class 0", "class 1" …
+        wanted: ``data.image_size``.
+        what: the source, for messages.
+        notes: what is to be said about it.
+
+    Raises:
+        UserError: images that differ between the pairs, or a label beyond the names.
+    """
+    height, width, channels = pairs["train"][0].shape[1:]
+    for part, (images, labels) in pairs.items():
+        if images.shape[3] != channels:
+            raise UserError(f"{what}: train images have {channels} channels but {part} images {images.shape[3]}")
+        if wanted is None and images.shape[1:3] != (height, width):
+            raise UserError(
+                f"{what}: train images are {width}x{height} but {part} images {images.shape[2]}x{images.shape[1]}; "
+                "set data.image_size"
+            )
+        if names is not None and int(labels.max()) >= len(names):
+            raise UserError(
+                f"{what}: {part} has label {labels.max()}, but there are only {len(names)} classes ({', '.join(names)})"
+            )
+    if wanted is None:
+        check_side(height, width, f"{what}: images")
+    classes = names or tuple(f"class {n}" for n in range(1 + max(int(labels.max()) for _, labels in pairs.values())))
+    size = wanted or height
+    parts = {part: _part(images, labels, size) for part, (images, labels) in pairs.items()}
+    return Opened(classes, channels, size, parts["train"], parts.get("public"), parts.get("test"), notes=notes)
+
+
+def _part(images: NDArray[np.uint8], labels: Labels, size: int) -> Part:
+    def read(index: NDArray[np.int64]) -> Images:
+        return resize(np.ascontiguousarray(images[index].transpose(0, 3, 1, 2)), size)
+
+    return Part(labels, read)
+
+
+def _array(value: Any, what: str) -> NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        raise UserError(
+            f"{what}: expected an array of images or labels, got {type(value).__name__} ({error})"
+        ) from None

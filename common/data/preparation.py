@@ -1,0 +1,188 @@
+"""Preparing a data set: locate, split, cap, keep duplicates apart, write arrays that all processes share."""
+
+import json
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from common.config import Data
+from common.data import cifar10, custom, folder, npz, phantom, pneumonia
+from common.data.cache import cache_folder, obtain, require_space
+from common.data.dataset import Dataset, Split, class_counts
+from common.data.source import Located, Opened, Part
+from common.data.splits import cut, stratified_draw
+from common.data.writing import Written, write_part
+from common.errors import UserError
+from common.loading import is_reference, suggest
+from common.seeds import numpy_generator
+
+SOURCES: dict[str, str] = {
+    "phantom": "synthetic chest X-rays, drawn by a program: normal, bacterial, viral; 28 to 224 pixels, grey",
+    "cifar10": "CIFAR-10: 60,000 colour photographs, 10 classes, 32 pixels; a local copy, else downloaded",
+    "pneumonia": "5,856 paediatric chest X-rays (Kermany et al. 2018) in their usual folders; 2 or 3 classes",
+    "npz:FILE": "arrays in MedMNIST's layout: train_images, train_labels, val_images … test_labels",
+    "folder:DIR": "pictures in DIR/train/CLASS and DIR/test/CLASS, or in DIR/CLASS for us to split",
+    "file.py:function": "your own: function() returns (images, labels) of train, of public (or None) and of test",
+}
+"""Data sources and what they are."""
+
+TEST_FRACTION = 0.2
+"""Share of the images that becomes the test split where a source has none."""
+SMALLEST_PUBLIC = 8
+"""Records that calibration needs at least."""
+_PREPARATION = 1
+"""Raised whenever the same source and options would give other arrays."""
+
+_LOCATE: dict[str, Callable[[Data, Path], Located]] = {
+    "phantom": phantom.locate,
+    "cifar10": cifar10.locate,
+    "pneumonia": pneumonia.locate,
+    "npz": npz.locate,
+    "folder": folder.locate,
+}
+
+
+def prepare(data: Data, cache: Path | None = None) -> Dataset:
+    """Return the data set that ``data`` describes, prepared once and memory-mapped ever after.
+
+    No image is in two splits: a copy of a test image is left out of public and train, a copy of a public one out of
+    train. Copies within one split stay. Caps are stratified draws that depend on ``data.seed``.
+
+    Args:
+        data: the description's section.
+        cache: where prepared arrays are kept; default ``$PSREVAL_CACHE`` or ``~/.cache/psreval``.
+
+    Raises:
+        UserError: an unknown or missing source, unreadable or unfit images or labels, splits too small, no space.
+    """
+    kept_in = cache_folder(cache)
+    located = _locate(data, kept_in)
+    options = data.model_dump(mode="json", exclude={"source", "path", "partition"})
+    key = sha256(json.dumps([_PREPARATION, located.label, located.fingerprint, options], sort_keys=True).encode())
+    kind = data.source.partition(":")[0] if not is_reference(data.source) else "custom"
+    place, meta = obtain(kept_in, f"{kind}-{key.hexdigest()[:24]}", lambda fresh: _build(located, data, fresh))
+    splits = {name: _load(place, name) for name in ("train", "public", "test")}
+    return Dataset(
+        source=located.label,
+        classes=tuple(meta["classes"]),
+        synthetic=bool(meta["synthetic"]),
+        checksum=str(meta["checksum"]),
+        notes=tuple(meta["notes"]),
+        **splits,
+    )
+
+
+def _locate(data: Data, cache: Path) -> Located:
+    if is_reference(data.source):
+        return custom.locate(data, cache)
+    kind, colon, rest = data.source.partition(":")
+    if kind in _LOCATE and (colon != "") == (kind in ("npz", "folder")) and (rest or not colon):
+        return _LOCATE[kind](data, cache)
+    if kind in ("npz", "folder"):
+        raise UserError(f"data.source = '{data.source}': write '{kind}:' and then where it lies")
+    raise UserError(f"data.source = '{data.source}' is not known{suggest(data.source, SOURCES)}")
+
+
+def _build(located: Located, data: Data, fresh: Path) -> dict[str, Any]:
+    opened = located.open()
+    notes = list(opened.notes)
+    chosen = _split(opened, data, notes)
+    counts = {name: class_counts(part.labels[index], len(opened.classes)) for name, (part, index) in chosen.items()}
+    _check(opened.classes, counts)
+    records = sum(len(index) for _, index in chosen.values())
+    require_space(fresh, records * opened.channels * opened.image_size**2 + 2**20)
+
+    held_out: set[bytes] = set()
+    written: dict[str, Written] = {}
+    for name in ("test", "public", "train"):
+        part, index = chosen[name]
+        title = f"preparing {located.label}, {name}"
+        shape = (opened.channels, opened.image_size, opened.image_size)
+        written[name] = write_part(fresh, name, part, index, shape, held_out, title)
+        held_out |= written[name].digests
+        notes += _duplicates(name, written[name])
+    _check(opened.classes, {name: class_counts(each.labels, len(opened.classes)) for name, each in written.items()})
+    tested = class_counts(written["test"].labels, len(opened.classes))
+    absent = [name for name, count in zip(opened.classes, tested, strict=True) if count == 0]
+    notes += [f"The test split has no image of {', '.join(absent)}."] if absent else []
+    content = [opened.classes, {name: each.checksum for name, each in sorted(written.items())}]
+    return {
+        "classes": opened.classes,
+        "synthetic": opened.synthetic,
+        "notes": notes,
+        "checksum": sha256(json.dumps(content).encode()).hexdigest(),
+    }
+
+
+def _split(opened: Opened, data: Data, notes: list[str]) -> dict[str, tuple[Part, Any]]:
+    """Return each split's part of the source and its record numbers in it."""
+    train = np.arange(len(opened.train.labels), dtype=np.int64)
+    chosen: dict[str, tuple[Part, Any]] = {}
+    for name, part, fraction in (
+        ("test", opened.test, TEST_FRACTION),
+        ("public", opened.public, data.public_fraction),
+    ):
+        if part is not None:
+            chosen[name] = part, np.arange(len(part.labels), dtype=np.int64)
+            continue
+        groups = [opened.train.groups[record] for record in train] if opened.train.groups is not None else None
+        kept, taken = cut(opened.train.labels[train], groups, fraction, numpy_generator(data.seed, "split", name))
+        chosen[name] = opened.train, train[taken]
+        train = train[kept]
+        notes.append(
+            f"The source has no {name} split of its own: {len(taken)} images of train were set aside as {name}."
+        )
+    chosen["train"] = opened.train, train
+    caps = {"train": data.train_records, "public": data.public_records, "test": data.test_records}
+    for name, cap in caps.items():
+        part, index = chosen[name]
+        if cap is not None and cap < len(index):
+            drawn = stratified_draw(part.labels[index], cap, numpy_generator(data.seed, "cap", name))
+            notes.append(f"{cap} of {len(index)} {name} images were drawn, stratified by class.")
+            chosen[name] = part, index[drawn]
+    return {name: chosen[name] for name in ("train", "public", "test")}
+
+
+def _check(classes: tuple[str, ...], counts: dict[str, list[int]]) -> None:
+    if len(classes) < 2:
+        raise UserError(
+            f"the data have only the class '{classes[0] if classes else ''}'; a classifier needs two or more"
+        )
+    for name, count in zip(classes, counts["train"], strict=True):
+        if count == 0:
+            raise UserError(
+                f"the class '{name}' has no training image; labels must count from 0 without gaps, and every class "
+                "needs images for each split"
+            )
+    public = sum(counts["public"])
+    lacking = [f" and none of '{name}'" for name, count in zip(classes, counts["public"], strict=True) if count == 0]
+    if lacking or public < SMALLEST_PUBLIC:
+        raise UserError(
+            f"the public split has {public} images{''.join(lacking[:1])}, but calibration needs {SMALLEST_PUBLIC} or more "
+            "and at least one of each class; raise data.public_records or data.public_fraction"
+        )
+    if sum(counts["test"]) == 0:
+        raise UserError("the test split has no images")
+
+
+def _duplicates(name: str, written: Written) -> list[str]:
+    notes = []
+    if written.left_out:
+        other = "test" if name == "public" else "test or public"
+        notes.append(f"{written.left_out} {name} images that equal {other} images pixel by pixel were left out.")
+    if written.repeated:
+        sentence = f"{written.repeated} images of {name} repeat another of {name} pixel by pixel and were kept"
+        protects = "; a privacy guarantee for one record covers one copy" if name == "train" else ""
+        contrary = f"; {written.contrary} of them carry another label" if written.contrary else ""
+        notes.append(f"{sentence}{protects}{contrary}.")
+    return notes
+
+
+def _load(place: Path, name: str) -> Split:
+    images = np.load(place / f"{name}-images.npy", mmap_mode="r", allow_pickle=False)
+    labels = np.load(place / f"{name}-labels.npy", allow_pickle=False)
+    labels.setflags(write=False)
+    return Split(images, labels)

@@ -1,0 +1,129 @@
+"""Stress: a few more attacks on a sample, and what they and the results say about whether to believe the evaluation."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from attacks.craft import craft
+from attacks.credibility import (
+    UNBOUNDED,
+    Finding,
+    check_budgets,
+    check_gradients,
+    check_single_step,
+    check_unbounded,
+    check_weaker_threat,
+    measure_gradients,
+)
+from common.config import Evaluation, Experiment
+from common.seeds import derive
+from server.adversaries import QUERIES, Answers, Scored, Targets, right_in_worst_case
+from server.score import logits_of
+
+SAMPLE = 100
+"""Images of the extra attacks; they look for failures of the attack, not for the model's accuracy."""
+
+
+def doubts(
+    experiment: Experiment,
+    targets: Targets,
+    images: Tensor,
+    labels: np.ndarray,
+    answers: Answers,
+    clean: Mapping[str, np.ndarray],
+) -> list[dict[str, Any]]:
+    """Return every reason to doubt the evaluation, as ``warnings`` of evaluation.json.
+
+    Args:
+        experiment: the description.
+        targets: fp32, int8 and its twin.
+        images: attacked images, uint8 [n, C, H, W].
+        labels: int64 [n].
+        answers: what was scored.
+        clean: whether each target was right on each attacked image before, bool [n].
+    """
+    evaluation = experiment.evaluation
+    findings: list[Finding] = []
+    if "white-box" in evaluation.threats and evaluation.eps > 0:
+        for target, sources in (("fp32", (targets.fp32,)), ("int8", (targets.twin, targets.fp32))):
+            scored = targets.fp32 if target == "fp32" else targets.int8
+            findings += _stress(evaluation, target, scored, sources, images[:SAMPLE], labels[:SAMPLE], experiment.seed)
+            findings += _comparisons(target, answers.scored, labels, clean[target])
+    findings += _gaps(evaluation)
+    return [asdict(finding) for finding in dict.fromkeys(findings)]
+
+
+def _stress(
+    evaluation: Evaluation,
+    target: str,
+    scored: nn.Module,
+    sources: Sequence[nn.Module],
+    images: Tensor,
+    labels: np.ndarray,
+    seed: int,
+) -> list[Finding]:
+    """Attack at the budget, at twice the budget and without one; look at the gradients themselves."""
+
+    def robust(eps: float, step_size: float, steps: int) -> float:
+        right = logits_of(scored, images).argmax(1) == labels
+        for model in sources:
+            adversarial = craft(
+                "pgd",
+                model,
+                images,
+                torch.from_numpy(labels),
+                eps=eps,
+                step_size=step_size,
+                steps=steps,
+                seed=derive(seed, "stress"),
+                title=f"checks of {target}",
+            )
+            right &= logits_of(scored, adversarial).argmax(1) == labels
+        return float(right.mean())
+
+    n = len(labels)
+    larger = min(1.0, 2 * evaluation.eps)
+    budgets = [(eps, robust(eps, eps / 4, evaluation.steps)) for eps in dict.fromkeys((evaluation.eps, larger))]
+    unbounded = robust(UNBOUNDED["eps"], UNBOUNDED["step_size"], int(UNBOUNDED["steps"]))
+    findings = [*check_budgets(budgets, n, target=target), *check_unbounded(unbounded, n, target=target)]
+    for model in sources:
+        findings += check_gradients(measure_gradients(model, images, torch.from_numpy(labels)), target=target)
+    return findings
+
+
+def _comparisons(target: str, scored: Sequence[Scored], labels: np.ndarray, clean: np.ndarray) -> list[Finding]:
+    """Compare threats on the images that both have: whoever holds the model can do all that others can."""
+    mine = [answer for answer in scored if answer.target == target]
+    by_gradients = [answer for answer in mine if answer.threat == "white-box" and answer.generator != QUERIES]
+    if not by_gradients:
+        return []
+    findings: list[Finding] = []
+    white_box = right_in_worst_case(by_gradients, labels, clean)
+    for threat in ("query", "transfer", "insider"):
+        weaker = [answer for answer in mine if answer.threat == threat]
+        if not weaker:
+            continue
+        index = np.unique(np.concatenate([answer.index for answer in weaker]))
+        right, best = right_in_worst_case(weaker, labels, clean)[index], white_box[index]
+        only = (int((best & ~right).sum()), int((right & ~best).sum()))
+        findings += check_weaker_threat(
+            threat, float(right.mean()), float(best.mean()), len(index), target=target, only=only
+        )
+    single = [answer for answer in by_gradients if answer.attack == "fgsm"]
+    many = [answer for answer in by_gradients if answer.attack == "pgd"]
+    if single and many:
+        pgd, fgsm = (float(right_in_worst_case(part, labels, clean).mean()) for part in (many, single))
+        findings += check_single_step(pgd, fgsm, len(labels), target=target)
+    return findings
+
+
+def _gaps(evaluation: Evaluation) -> list[Finding]:
+    """Note what was not tried, so that nobody reads more into the verdict than was measured."""
+    missing = [threat for threat in ("white-box", "transfer", "query") if threat not in evaluation.threats]
+    if not missing:
+        return []
+    return [Finding("note", f"not tried: {', '.join(missing)}; the worst case is over the threats that were")]

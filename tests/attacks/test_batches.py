@@ -1,0 +1,43 @@
+import pytest
+import torch
+from torch import nn
+
+from attacks.batches import device_of, is_wide, largest_activation, micro_batch
+
+CPU = torch.device("cpu")
+
+
+def test_largest_activation_is_counted_in_bytes():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1))
+    assert largest_activation(model, torch.rand(1, 3, 8, 8)) == 16 * 8 * 8 * 4
+
+
+def test_largest_activation_sees_functional_code_and_leaves_no_hook(network):
+    model = network()
+    assert largest_activation(model, torch.rand(1, 3, 12, 12)) == 8 * 12 * 12 * 4
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_a_model_that_shows_nothing_counts_as_its_image():
+    assert largest_activation(nn.Flatten(), torch.rand(1, 3, 8, 8)) == 3 * 8 * 8 * 4
+
+
+@pytest.mark.parametrize(("activation", "size"), [(1, 128), (2**17, 64), (2**19, 16), (2**20, 8), (2**30, 8)])
+def test_micro_batch_fits_the_cache(activation, size):
+    assert micro_batch(activation, CPU) == size
+
+
+def test_micro_batch_is_larger_on_an_accelerator():
+    assert micro_batch(2**19, torch.device("cuda")) == 512
+
+
+def test_wide_means_the_first_convolution(network):
+    assert is_wide(network(width=64))
+    assert not is_wide(network(width=32))
+    assert not is_wide(nn.Linear(100, 100))
+    assert not is_wide(nn.Identity())
+
+
+def test_device_falls_back_to_that_of_the_images(network):
+    assert device_of(network(), torch.rand(1)) == CPU
+    assert device_of(nn.Identity(), torch.rand(1)) == CPU

@@ -1,0 +1,265 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+import common.progress
+from attacks import craft as module
+from attacks.budget import BudgetError, check
+from attacks.catalogue import ATTACKS
+from attacks.craft import craft
+from attacks.method import Method
+from common.errors import UserError
+
+EPS, STEP = 8 / 255, 2 / 255
+ORDER = {"eps": EPS, "step_size": STEP, "steps": 3, "seed": 1, "queries": 20}
+QUICK = [name for name in ATTACKS if name not in ("autoattack", "torchattacks:AutoAttack", "torchattacks:SparseFool")]
+
+
+def states():
+    return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_attack_leaves_a_trace(network, images, predicted, name, capsys):
+    model = network()
+    images = images[:3]
+    labels = predicted(model, images)
+    model.train()
+    model.norm.eval()
+    model.first.weight.requires_grad_(False)
+    gradient = model.last.weight.grad = torch.full_like(model.last.weight, 7.0)
+    copies = {key: value.clone() for key, value in model.state_dict().items()}
+    modes, clean, before = [part.training for part in model.modules()], images.clone(), states()
+    found = craft(name, model, images, labels, **ORDER)
+    assert found.shape == images.shape
+    assert found.dtype == torch.float32
+    assert not found.requires_grad
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+    assert states() == before
+    assert [part.training for part in model.modules()] == modes
+    assert not model.first.weight.requires_grad
+    assert model.second.weight.requires_grad
+    assert model.last.weight.grad is gradient
+    assert float(gradient.min()) == float(gradient.max()) == 7.0
+    assert model.first.weight.grad is None
+    assert model.second.weight.grad is None
+    assert all(torch.equal(value, copies[key]) for key, value in model.state_dict().items())
+    assert torch.equal(images, clean)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_budget_no_change(network, images, name):
+    assert torch.equal(
+        craft(name, network(), images, torch.zeros(12, dtype=torch.int64), **{**ORDER, "eps": 0}), images
+    )
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_equal_seeds_give_equal_bytes(network, images, predicted, name):
+    model = network()
+    labels = predicted(model, images)
+    first = craft(name, model, images[:4], labels[:4], **ORDER)
+    torch.rand(5), np.random.rand(5), random.random()
+    assert torch.equal(craft(name, model, images[:4], labels[:4], **ORDER), first)
+
+
+def test_other_seeds_start_elsewhere(network, images, predicted):
+    model = network()
+    labels = predicted(model, images)
+    assert not torch.equal(
+        craft("pgd", model, images, labels, **ORDER), craft("pgd", model, images, labels, **{**ORDER, "seed": 2})
+    )
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "fab", "square"])
+@settings(max_examples=15, deadline=None)
+@given(
+    eps=st.one_of(st.floats(0, 1), st.sampled_from([0.0, 1 / 255, 8 / 255, 1.0])),
+    step_size=st.floats(0, 1),
+    steps=st.integers(1, 3),
+    seed=st.integers(0, 2**62),
+    stop=st.booleans(),
+    project=st.booleans(),
+)
+def test_every_result_is_within_budget_and_range(name, eps, step_size, steps, seed, stop, project):
+    generator = torch.Generator().manual_seed(seed % 1000)
+    clean = (1.4 * torch.rand(4, 1, 5, 5, generator=generator) - 0.2).clamp(0, 1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(25, 3))
+    labels = torch.randint(0, 3, (4,), generator=generator)
+    options = {"eps": eps, "step_size": step_size, "steps": steps, "seed": seed, "queries": 10}
+    found = craft(name, model, clean, labels, stop_when_fooled=stop, project=project, **options)
+    check(clean, found, eps, "linf", name)
+    assert float((found - clean).abs().max()) <= eps + 1e-6
+
+
+def test_result_does_not_depend_on_the_micro_batch(network, images, predicted, monkeypatch):
+    model = network()
+    labels = predicted(model, images)
+    for name in ("fgsm", "pgd"):
+        whole = craft(name, model, images, labels, **ORDER)
+        monkeypatch.setattr(module, "micro_batch", lambda activation, device: 5)
+        parts = craft(name, model, images, labels, **ORDER)
+        monkeypatch.undo()
+        assert float(((whole - parts).abs() <= 1e-6).float().mean()) >= 0.998
+
+
+def test_wide_models_in_another_layout_give_the_same(network, images, predicted, monkeypatch):
+    model = network(width=64)
+    labels = predicted(model, images)
+    fast = craft("pgd", model, images, labels, **ORDER)
+    monkeypatch.setattr(module, "is_wide", lambda model: False)
+    plain = craft("pgd", model, images, labels, **ORDER)
+    assert float(((fast - plain).abs() <= 1e-6).float().mean()) >= 0.998
+    assert fast.is_contiguous()
+
+
+def test_budget_is_in_pixels_though_the_model_normalises(network, images, predicted):
+    # Upstream attacked normalised tensors: 8/255 there moved pixels by up to 127.5/255.
+    model = network()
+    labels = predicted(model, images)
+    for name in ("fgsm", "pgd"):
+        found = craft(name, model, images, labels, **{**ORDER, "steps": 10})
+        assert float((found - images).abs().max()) <= EPS + 1e-6
+        assert float((found - images).abs().max()) > EPS - 1e-6
+
+
+def test_normalised_images_are_refused(network, images):
+    normalised = (images - 0.47) / 0.25
+    with pytest.raises(UserError, match="inside the model"):
+        craft("fgsm", network(), normalised, torch.zeros(12, dtype=torch.int64), **ORDER)
+
+
+def test_grey_levels_are_read_as_fractions(network, predicted):
+    model = network()
+    levels = torch.randint(0, 256, (4, 3, 12, 12), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    labels = predicted(model, levels.float() / 255)
+    assert torch.equal(
+        craft("pgd", model, levels, labels, **ORDER), craft("pgd", model, levels.float() / 255, labels, **ORDER)
+    )
+
+
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+def test_stopping_when_fooled_fools_no_fewer(network, predicted, name):
+    model = network()
+    images = torch.rand(40, 3, 12, 12, generator=torch.Generator().manual_seed(3))
+    labels = predicted(model, images)
+    labels[:5] = (labels[:5] + 1) % 4  # misclassified from the start
+    full = predicted(model, craft(name, model, images, labels, **ORDER)) != labels
+    early = craft(name, model, images, labels, stop_when_fooled=True, **ORDER)
+    assert bool(((predicted(model, early) != labels) | ~full).all())
+    assert torch.equal(early[:5], images[:5])
+
+
+def test_fooled_by_is_guarded_too(network, images, predicted):
+    model, judge = network(seed=0), network(seed=1)
+    labels = predicted(judge, images)
+    judge.train()
+    craft("pgd", model, images, labels, stop_when_fooled=True, fooled_by=judge, **ORDER)
+    assert judge.training
+    assert judge.drop.training
+
+
+def test_no_images_give_no_images(network):
+    found = craft("pgd", network(), torch.zeros(0, 3, 12, 12), torch.zeros(0, dtype=torch.int64), **ORDER)
+    assert found.shape == (0, 3, 12, 12)
+
+
+@pytest.mark.parametrize("name", ["pgd", "fab", "square"])
+def test_attacks_run_where_gradients_are_off(network, images, predicted, name):
+    model = network()
+    labels = predicted(model, images)
+    expected = craft(name, model, images, labels, **ORDER)
+    with torch.no_grad():
+        assert torch.equal(craft(name, model, images, labels, **ORDER), expected)
+    with torch.inference_mode():
+        assert torch.equal(craft(name, model, images.clone(), labels.clone(), **ORDER), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"eps": 8}, "eps = 8"),
+        ({"eps": -0.1}, "eps"),
+        ({"eps": float("nan")}, "eps"),
+        ({"step_size": -1}, "step_size"),
+        ({"step_size": float("inf")}, "step_size"),
+        ({"steps": 0}, "steps = 0"),
+        ({"queries": 0}, "queries = 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(network, images, change, said):
+    with pytest.raises(UserError, match="attack 'pgd'") as caught:
+        craft("pgd", network(), images, torch.zeros(12, dtype=torch.int64), **{**ORDER, **change})
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.zeros(2, 12, 12), torch.zeros(2, dtype=torch.int64), "N, C, H, W"),
+        (torch.zeros(2, 3, 12, 12), torch.zeros(2), "int64"),
+        (torch.zeros(2, 3, 12, 12), torch.zeros(3, dtype=torch.int64), "labels"),
+        (torch.zeros(2, 3, 12, 12), torch.tensor([0, 4]), "4 classes"),
+        (torch.zeros(2, 3, 12, 12), torch.tensor([0, -1]), "from -1"),
+        (torch.full((2, 3, 12, 12), float("nan")), torch.zeros(2, dtype=torch.int64), "nan"),
+    ],
+)
+def test_malformed_images_and_labels_are_refused(network, images, labels, said):
+    with pytest.raises(UserError) as caught:
+        craft("pgd", network(), images, labels, **ORDER)
+    assert said in str(caught.value)
+
+
+def test_a_model_that_returns_no_logits_is_refused(images):
+    with pytest.raises(UserError, match="logits"):
+        craft("fgsm", nn.Identity(), images, torch.zeros(12, dtype=torch.int64), **ORDER)
+
+
+class _Kernels(nn.Module):
+    """As an int8 model: no parameters, no gradient, and its output comes from inference mode."""
+
+    def forward(self, images):
+        with torch.inference_mode():
+            levels = (images * 127).round() / 127
+            return 30 * levels.mean(dim=(2, 3))
+
+
+@pytest.mark.parametrize("name", [name for name in QUICK if module.find(name).gradients and name[-1] != "T"])
+def test_gradient_attack_on_int8_kernels_says_what_to_do(images, name):
+    with pytest.raises(UserError, match="square"):
+        craft(name, _Kernels(), images, torch.zeros(12, dtype=torch.int64), **ORDER)
+
+
+@pytest.mark.parametrize("name", ["square", "torchattacks:Square", "torchattacks:OnePixel", "torchattacks:Pixle"])
+def test_query_attack_works_on_int8_kernels(images, predicted, name):
+    model = _Kernels()
+    labels = predicted(model, images)
+    found = craft(name, model, images, labels, **{**ORDER, "queries": 200})
+    check(images, found, EPS, "linf" if "quare" in name else None, name)
+    assert int((predicted(model, found) != labels).sum()) > 0
+
+
+def test_a_built_in_that_broke_its_budget_would_be_caught(network, images, monkeypatch):
+    broken = Method(run=lambda model, images, labels, order: images + 0.5, summary="", options=tuple, ours=True)
+    monkeypatch.setattr(module, "find", lambda name: broken)
+    with pytest.raises(BudgetError):
+        craft("pgd", network(), images * 0.4, torch.zeros(12, dtype=torch.int64), **ORDER)
+
+
+def test_progress_is_reported_under_the_title(network, images):
+    seen = []
+    common.progress.show_with(lambda title, done, total: seen.append((title, done, total)))
+    try:
+        craft("fgsm", network(), images, torch.zeros(12, dtype=torch.int64), title="FGSM", **ORDER)
+    finally:
+        common.progress.show_with(None)
+    assert seen == [("FGSM", 0, 1), ("FGSM", 1, 1)]

@@ -1,0 +1,93 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from attacks.guard import seed_everything, undisturbed
+
+
+def states():
+    return torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+
+
+def spoil(model):
+    seed_everything(3)
+    torch.rand(3), np.random.rand(3), random.random()
+    model.train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
+        parameter.grad = torch.ones_like(parameter)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_all_is_as_before(network, fails):
+    model = network()
+    model.train()
+    model.norm.eval()
+    model.first.weight.requires_grad_(False)
+    kept = model.last.weight.grad = torch.full_like(model.last.weight, 7.0)
+    before, weights = states(), {name: value.clone() for name, value in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    try:
+        with undisturbed(model, channels_last=True):
+            assert not any(module.training for module in model.modules())
+            assert not any(parameter.requires_grad for parameter in model.parameters())
+            assert model.last.weight.grad is None
+            spoil(model)
+            if fails:
+                raise RuntimeError("in the middle")
+    except RuntimeError:
+        assert fails
+    assert states() == before
+    assert [module.training for module in model.modules()] == modes
+    assert not model.first.weight.requires_grad
+    assert model.second.weight.requires_grad
+    assert model.last.weight.grad is kept
+    assert model.second.weight.grad is None
+    assert float(kept.min()) == float(kept.max()) == 7.0
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
+    assert model.second.weight.stride() == weights["second.weight"].stride()
+
+
+def test_channels_last_changes_layout_not_values(network):
+    model = network(width=64)
+    weight = model.second.weight.detach().clone()
+    address = model.second.weight.data_ptr()
+    with undisturbed(model, channels_last=True):
+        assert model.second.weight.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(model.second.weight, weight)
+    assert model.second.weight.is_contiguous()
+    assert model.second.weight.data_ptr() == address
+
+
+def test_gradients_are_on_within_no_grad_and_inference_mode(linear, grey):
+    for context in (torch.no_grad(), torch.inference_mode()):
+        with context, undisturbed(linear):
+            x = grey.clone().requires_grad_()
+            linear(x).sum().backward()
+            assert x.grad is not None
+
+
+def test_models_without_parameters_are_fine():
+    with undisturbed(nn.Identity(), nn.ReLU()):
+        pass
+
+
+def test_one_model_given_twice_is_restored_once(network):
+    model = network().train()
+    with undisturbed(model, model):
+        pass
+    assert model.training
+
+
+def test_seeding_reaches_all_generators():
+    def draw():
+        return float(torch.rand(1)), float(np.random.rand()), random.random()
+
+    with undisturbed():
+        seed_everything(2**62)
+        first = draw()
+        seed_everything(2**62)
+        assert draw() == first

@@ -1,0 +1,109 @@
+import pytest
+import torch
+import torchattacks
+
+from attacks.pgd import pgd, random_start
+
+EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize("started", [False, True])
+def test_pgd_is_the_optimum_on_a_linear_model(linear, grey, label, started):
+    labels = torch.full((len(grey),), label)
+    start = random_start(grey, EPS, generator()) if started else None
+    found = pgd(linear, grey, labels, eps=EPS, step_size=STEP, steps=STEPS, start=start)
+    towards_one = linear.weight.detach().sign()
+    optimum = grey + EPS * (towards_one if label == 0 else -towards_one)
+    torch.testing.assert_close(found, optimum, atol=1e-6, rtol=0)
+
+
+def test_random_start_fills_the_budget(grey):
+    start = random_start(torch.zeros(50, 3, 20, 20), EPS, generator())
+    assert float(start.abs().max()) <= EPS + 1e-8
+    assert float(start.max()) > 0.99 * EPS
+    assert float(start.min()) < -0.99 * EPS
+    assert abs(float(start.mean())) < 0.01 * EPS
+
+
+def test_pgd_equals_torchattacks_from_the_same_start(network, images, predicted):
+    model = network()
+    labels = predicted(model, images)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        start = torch.empty_like(images).uniform_(-EPS, EPS)
+        torch.manual_seed(5)
+        theirs = torchattacks.PGD(model, eps=EPS, alpha=STEP, steps=STEPS)(images, labels)
+    ours = pgd(model, images, labels, eps=EPS, step_size=STEP, steps=STEPS, start=start)
+    assert float(((ours - theirs).abs() <= 1e-6).float().mean()) >= 0.998
+    assert torch.equal(predicted(model, ours), predicted(model, theirs))
+
+
+def test_one_step_from_the_image_is_fgsm(network, images, predicted):
+    model = network()
+    labels = predicted(model, images)
+    ours = pgd(model, images, labels, eps=EPS, step_size=EPS, steps=1)
+    theirs = torchattacks.FGSM(model, eps=EPS)(images, labels)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("eps", [1 / 255, 2 / 255, 8 / 255])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_active_set_fools_at_least_what_full_pgd_fools(network, predicted, eps, seed):
+    model = network(seed=seed)
+    images = torch.rand(40, 3, 12, 12, generator=generator(seed))
+    labels = predicted(model, images)
+    start = random_start(images, eps, generator())
+    options = {"eps": eps, "step_size": eps / 4, "steps": STEPS, "start": start}
+    full = predicted(model, pgd(model, images, labels, **options)) != labels
+    active = predicted(model, pgd(model, images, labels, stop_when_fooled=True, **options)) != labels
+    assert bool((active | ~full).all())
+
+
+def test_active_set_does_the_work_of_full_pgd_on_what_resists(linear, grey):
+    labels = (linear.score(grey) > 0).long()
+    options = {"eps": 1e-4, "step_size": 2e-5, "steps": STEPS}
+    resists = ((linear.score(grey).abs() / linear.weight.abs().sum()) > 1e-4).detach()
+    assert bool(resists.any())
+    full = pgd(linear, grey, labels, **options)
+    active = pgd(linear, grey, labels, stop_when_fooled=True, **options)
+    torch.testing.assert_close(active[resists], full[resists], atol=1e-7, rtol=0)
+
+
+def test_active_set_leaves_a_misclassified_image_alone(linear, grey):
+    wrong = (linear.score(grey) <= 0).long()
+    found = pgd(linear, grey, wrong, eps=EPS, step_size=STEP, steps=STEPS, stop_when_fooled=True)
+    assert torch.equal(found, grey)
+
+
+def test_active_set_spends_fewer_forwards(network, predicted):
+    model = network()
+    images = torch.rand(20, 3, 12, 12, generator=generator())
+    labels = predicted(model, images)
+    seen = []
+    handle = model.register_forward_hook(lambda module, given, output: seen.append(len(given[0])))
+    pgd(model, images, labels, eps=EPS, step_size=STEP, steps=STEPS, stop_when_fooled=True)
+    handle.remove()
+    assert sum(seen) < len(images) * STEPS
+
+
+def test_targeted_active_set_stops_at_the_target(linear, grey):
+    target = (linear.score(grey) <= 0).long()
+    found = pgd(linear, grey, target, eps=0.2, step_size=0.02, steps=20, targeted=True, stop_when_fooled=True)
+    assert torch.equal((linear.score(found) > 0).long(), target)
+
+
+def test_fooled_by_decides_who_must_be_fooled(network, predicted):
+    model, judge = network(seed=0), network(seed=1)
+    images = torch.rand(40, 3, 12, 12, generator=generator())
+    labels = predicted(judge, images)
+    options = {"eps": EPS, "step_size": STEP, "steps": STEPS}
+    full = predicted(judge, pgd(model, images, labels, **options)) != labels
+    asked = predicted(judge, pgd(model, images, labels, stop_when_fooled=True, fooled_by=judge, **options)) != labels
+    assert bool((asked | ~full).all())
+    itself = pgd(model, images, labels, stop_when_fooled=True, fooled_by=model, **options)
+    assert torch.equal(itself, pgd(model, images, labels, stop_when_fooled=True, **options))

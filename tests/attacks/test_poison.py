@@ -1,0 +1,148 @@
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from attacks.craft import craft
+from attacks.poison import adversarial_copies, chosen, flip_labels
+from common.errors import UserError
+from common.records import Records
+
+EPS = 8 / 255
+
+
+@pytest.fixture
+def records():
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (30, 3, 12, 12), dtype=torch.uint8, generator=generator)
+    return Records(images, torch.randint(0, 4, (30,), generator=generator))
+
+
+INDEX = torch.tensor([2, 3, 5, 7, 11, 13, 17, 19, 23, 29])
+OTHERS = torch.tensor([number for number in range(30) if number not in INDEX.tolist()])
+
+
+@given(count=st.integers(0, 500), fraction=st.floats(0, 1), seed=st.integers(0, 2**40))
+def test_chosen_are_distinct_sorted_records_of_the_right_number(count, fraction, seed):
+    index = chosen(count, fraction, seed)
+    expected = max(round(count * fraction), 1) if count and fraction > 0 else 0
+    assert len(index) == expected
+    assert index.dtype == torch.int64
+    assert index.tolist() == sorted(set(index.tolist()))
+    assert all(0 <= number < count for number in index.tolist())
+    assert torch.equal(chosen(count, fraction, seed), index)
+
+
+@given(seed=st.integers(0, 2**40), small=st.floats(0, 1), large=st.floats(0, 1))
+def test_more_poison_poisons_the_same_records_and_more(seed, small, large):
+    small, large = sorted((small, large))
+    assert set(chosen(40, small, seed).tolist()) <= set(chosen(40, large, seed).tolist())
+
+
+def test_every_record_is_chosen_equally_often():
+    hits = torch.zeros(10)
+    for seed in range(600):
+        hits[chosen(10, 0.3, seed)] += 1
+    assert float((hits / 600 - 0.3).abs().max()) < 0.08
+
+
+@pytest.mark.parametrize("fraction", [-0.1, 1.1, float("nan")])
+def test_a_fraction_out_of_range_is_refused(fraction):
+    with pytest.raises(UserError, match="fraction"):
+        chosen(10, fraction, 0)
+
+
+@pytest.mark.parametrize("labels", ["true", "predicted", "random", "target:2"])
+@pytest.mark.parametrize("attack", ["pgd", "fab"])
+def test_only_the_chosen_records_change_and_within_the_budget(network, records, labels, attack):
+    changed = adversarial_copies(network(), records, INDEX, attack=attack, labels=labels, classes=4, seed=1)
+    clean = records.images.float() / 255
+    assert len(changed) == len(records)
+    assert torch.equal(changed.images[OTHERS], clean[OTHERS])
+    assert torch.equal(changed.labels[OTHERS], records.labels[OTHERS])
+    assert float((changed.images - clean).abs().max()) <= EPS + 1e-6
+    assert not torch.equal(changed.images[INDEX], clean[INDEX])
+
+
+def test_labels_follow_the_rule(network, records):
+    model = network()
+    true = records.labels[INDEX]
+    with torch.no_grad():
+        said = model(records.images[INDEX].float() / 255).argmax(dim=1)
+
+    def stored(rule):
+        return adversarial_copies(model, records, INDEX, steps=2, labels=rule, classes=4, seed=1).labels[INDEX]
+
+    assert torch.equal(stored("true"), true)
+    assert torch.equal(stored("predicted"), said)
+    assert torch.equal(stored("target:2"), torch.full_like(true, 2))
+    assert bool((stored("random") != true).all())
+
+
+def test_images_are_crafted_to_leave_the_true_label_whatever_is_stored(network, records):
+    model = network()
+    expected = craft(
+        "pgd",
+        model,
+        records.images[INDEX],
+        records.labels[INDEX],
+        eps=EPS,
+        step_size=2 / 255,
+        steps=10,
+        seed=1,
+    )
+    for rule in ("true", "predicted", "random", "target:0"):
+        changed = adversarial_copies(model, records, INDEX, labels=rule, classes=4, seed=1)
+        assert torch.equal(changed.images[INDEX], expected)
+
+
+def test_poisoning_leaves_no_trace(network, records):
+    model = network().train()
+    before, images = torch.get_rng_state(), records.images.clone()
+    adversarial_copies(model, records, INDEX, attack="fab", steps=2, classes=4, seed=1)
+    assert model.training
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None and parameter.requires_grad for parameter in model.parameters())
+    assert torch.equal(records.images, images)
+
+
+def test_nothing_chosen_nothing_changed(network, records):
+    assert adversarial_copies(network(), records, INDEX[:0], classes=4, seed=1) is records
+
+
+def test_flipped_labels_keep_every_image(records):
+    flipped = flip_labels(records, INDEX, labels="random", classes=4, seed=1)
+    assert flipped.images is records.images
+    assert torch.equal(flipped.labels[OTHERS], records.labels[OTHERS])
+    assert bool((flipped.labels[INDEX] != records.labels[INDEX]).all())
+    assert flip_labels(records, INDEX, labels="target:3", classes=4, seed=1).labels[INDEX].tolist() == [3] * len(INDEX)
+
+
+def test_random_labels_are_uniform_among_the_others():
+    records = Records(torch.zeros(6000, 1, 1, 1), torch.arange(6000) % 3)
+    flipped = flip_labels(records, torch.arange(6000), labels="random", classes=3, seed=1)
+    for true in range(3):
+        counts = torch.bincount(flipped.labels[records.labels == true], minlength=3)
+        assert int(counts[true]) == 0
+        assert float((counts[counts > 0] / 2000 - 0.5).abs().max()) < 0.05
+    again = flip_labels(records, torch.arange(6000), labels="random", classes=3, seed=1)
+    assert torch.equal(again.labels, flipped.labels)
+
+
+@pytest.mark.parametrize(
+    "rule", ["wrong", "target", "target:4", "target:-1", "target:x", "target:K", "random:2", "true:"]
+)
+def test_an_unknown_label_rule_is_refused(network, records, rule):
+    with pytest.raises(UserError, match="labels = "):
+        adversarial_copies(network(), records, INDEX, labels=rule, classes=4, seed=1)
+
+
+@pytest.mark.parametrize("rule", ["true", "predicted"])
+def test_flipping_needs_a_rule_that_flips(records, rule):
+    with pytest.raises(UserError, match="labels = "):
+        flip_labels(records, INDEX, labels=rule, classes=4, seed=1)
+
+
+def test_random_labels_need_another_class(records):
+    with pytest.raises(UserError, match="another class"):
+        flip_labels(records, INDEX, labels="random", classes=1, seed=1)

@@ -1,0 +1,117 @@
+"""The command line: what it teaches, what it lists, and every mistake as one sentence with exit code 2."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["psreval", *words])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "--help") == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in ("run", "attack", "report", "list", "Exit codes"))
+    assert call(monkeypatch, "run", "--help") == 0
+    assert "psreval run experiments/pneumonia.toml" in capsys.readouterr().out
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, experiments.cli; "
+        "print([name for name in ('torch', 'flwr', 'ray', 'opacus', 'matplotlib', 'pydantic') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("clients", ["honest", "adversarial-training", "data-poisoner", "label-flipper", "update-poisoner"]),
+        ("attacks", ["fgsm", "pgd", "fab", "square", "autoattack"]),
+        ("aggregation", ["fedavg", "median", "trimmed-mean", "krum", "multi-krum", "bulyan"]),
+        ("data", ["phantom", "cifar10", "pneumonia", "npz", "folder"]),
+        ("models", ["resnet9", "resnet18"]),
+        ("experiments", ["demo.toml", "pneumonia.toml", "cifar10.toml", "private.toml", "custom-client.toml"]),
+    ],
+)
+def test_list_names_what_a_description_can_say(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str, words: list[str]
+) -> None:
+    assert call(monkeypatch, "list", what) == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in words)
+
+
+MISTAKES = [
+    (["run", "none.toml"], "there is no file none.toml"),
+    (["run", "--set", "federation.ruonds=5"], "did you mean 'rounds'"),
+    (["run", "--set", "federation.rounds"], "--set key=value"),
+    (["run", "--set", "evaluation.eps=8"], "'8/255'"),
+    (["run", "--set", "privacy.epsilon=0"], "privacy.epsilon = 0"),
+    (["run", "--runner", "cloud"], "--runner cloud"),
+    (["run", "--set", "data.source=phantm"], "did you mean 'phantom'"),
+    (["run", "--set", "data.source=npz:none.npz"], "none.npz"),
+    (["run", "--set", "data.source=folder:/nowhere"], "/nowhere"),
+    (["run", "--set", "clients.0.strategy=honets"], "did you mean 'honest'"),
+    (["run", "--set", "clients.0.strategy=mine.py:Mine"], "mine.py"),
+    (["run", "--set", "clients.1.options.fraktion=0.3"], "fraction"),
+    (["run", "--set", "clients.1.options.attack=pgdd"], "pgd"),
+    (["run", "--set", "evaluation.attacks=['pgdd']"], "did you mean 'pgd'"),
+    (["run", "--set", "model.name=resnet99"], "resnet9"),
+    (["run", "--set", "federation.aggregation=krumm"], "did you mean 'krum'"),
+    (["run", "--set", "data.train_records=1"], "clients"),
+    (["run", "--set", "data.public_records=3", "--set", "evaluation.records=10"], "public"),
+    (["run", "--set", "evaluation.threats=['transfer']"], "evaluation.generators"),
+    (["attack", "nowhere"], "there is no run at"),
+    (["report", "nowhere"], "there is no run at"),
+    (["list", "client"], "did you mean 'clients'"),
+    (["fly"], "fly"),
+    (["run", "--seed"], "--seed"),
+]
+
+
+@pytest.mark.parametrize(("words", "said"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_is_one_sentence_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, words: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(monkeypatch, *words, *(["--quiet"] if words[0] == "run" and "--seed" not in words else [])) == 2
+    told = capsys.readouterr()
+    assert said in told.err, told.err
+    assert told.err.startswith("psreval: ")
+    assert "Traceback" not in told.err + told.out
+    assert len(told.err.strip().splitlines()) == 1
+
+
+def test_stopping_exits_with_130_and_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", lambda **_: stopped())
+    assert call(monkeypatch, "run") == cli.EXIT_STOPPED
+    assert "the same command resumes" in capsys.readouterr().err
+
+
+def test_our_own_defect_is_told_apart_from_a_mistake(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(**_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(cli, "app", broken)
+    assert call(monkeypatch, "run") == cli.EXIT_DEFECT
+    assert "defect of psreval" in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""The in-process grid, and the private parts of Flower that it stands on."""
+
+import pytest
+from flwr.app import ConfigRecord, Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
+from experiments.inprocess import InProcessGrid
+
+
+def app_that(answer: str | Exception) -> ClientApp:
+    app = ClientApp()
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        if isinstance(answer, Exception):
+            raise answer
+        seen = int(context.state.config_records.get("seen", ConfigRecord({"n": 0}))["n"]) + 1
+        context.state["seen"] = ConfigRecord({"n": seen})
+        told = ConfigRecord({"answer": answer, "seen": seen, "partition": context.node_config["partition-id"]})
+        return Message(RecordDict({"told": told}), reply_to=message)
+
+    return app
+
+
+def ask(grid: InProcessGrid, nodes: list[int]) -> list[Message]:
+    return grid.send_and_receive([Message(RecordDict(), dst_node_id=node, message_type="query") for node in nodes])
+
+
+def test_it_is_a_flower_grid() -> None:
+    grid = InProcessGrid(app_that("yes"), 3)
+    assert isinstance(grid, Grid)
+    assert grid.get_node_ids() == [1, 2, 3]
+
+
+def test_replies_come_from_who_was_asked_and_client_state_lasts() -> None:
+    grid = InProcessGrid(app_that("yes"), 2)
+    first, second = ask(grid, [2, 1])
+    assert [first.metadata.src_node_id, second.metadata.src_node_id] == [2, 1]
+    assert first.content["told"]["partition"] == 1
+    (again,) = ask(grid, [2])
+    assert again.content["told"]["seen"] == 2
+    assert ask(grid, [1])[0].content["told"]["seen"] == 2
+
+
+def test_a_client_that_fails_is_an_error_reply() -> None:
+    (reply,) = ask(InProcessGrid(app_that(RuntimeError("no disk")), 1), [1])
+    assert reply.has_error()
+    assert reply.error.reason == "RuntimeError: no disk"
+
+
+def test_ctrl_c_is_not_swallowed() -> None:
+    app = ClientApp()
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(InProcessGrid(app, 1), [1])

@@ -1,0 +1,79 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.config import RESULTS_VERSION
+from common.errors import UserError
+from common.folder import RunFolder, write_arrays
+from experiments.store import check_version, claimed, copy_federation, find_run, finished_federation
+
+
+def made(
+    runs: Path, name: str, federation_hash: str, *, finished: bool = True, version: int = RESULTS_VERSION
+) -> RunFolder:
+    folder = RunFolder(runs / name / "abc")
+    folder.path.mkdir(parents=True)
+    folder.experiment.write_text(f'name = "{name}"\n')
+    folder.manifest.write_text(json.dumps({"federation_hash": federation_hash, "results_version": version}))
+    if finished:
+        write_arrays(folder.model, {"w": torch.ones(3)})
+        folder.rounds.write_text("{}\n")
+        folder.ledger.write_text("{}")
+        folder.partition.write_text("{}")
+    return folder
+
+
+def test_one_process_at_a_time_works_on_a_run(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "b")
+    with claimed(folder), pytest.raises(UserError, match="another psreval works on this run"), claimed(folder):
+        pass
+    with claimed(folder):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot be made .* --runs"), claimed(RunFolder(tmp_path / "file" / "run")):
+        pass
+
+
+def test_a_finished_federation_of_the_same_hash_is_found_and_copied(tmp_path: Path) -> None:
+    source, mine = made(tmp_path, "one", "same"), RunFolder(tmp_path / "two" / "abc")
+    made(tmp_path, "other", "different")
+    made(tmp_path, "unfinished", "same", finished=False)
+    made(tmp_path, "old", "same", version=RESULTS_VERSION - 1)
+    assert finished_federation(tmp_path, "same", mine) == source
+    assert finished_federation(tmp_path, "none", mine) is None
+    mine.path.mkdir(parents=True)
+    copy_federation(source, mine)
+    assert mine.model.read_bytes() == source.model.read_bytes()
+    assert mine.partition.exists()
+
+
+def test_a_truncated_manifest_is_not_trusted(tmp_path: Path) -> None:
+    folder = made(tmp_path, "one", "same")
+    folder.manifest.write_text('{"federation_hash": "sa')
+    assert finished_federation(tmp_path, "same", RunFolder(tmp_path / "x")) is None
+    with pytest.raises(UserError, match=r"manifest.json could not be read"):
+        check_version(folder)
+
+
+def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"results version 99, this psreval has"):
+        check_version(made(tmp_path, "one", "same", version=99))
+
+
+def test_a_run_is_found_by_folder_file_or_name(tmp_path: Path) -> None:
+    folder = made(tmp_path, "one", "same")
+    for path in (folder.path, folder.model, tmp_path / "one", tmp_path):
+        assert find_run(path).path == folder.path.resolve()
+    made(tmp_path, "two", "same")
+    with pytest.raises(UserError, match="holds 2 runs"):
+        find_run(tmp_path)
+    with pytest.raises(UserError, match="there is no run at"):
+        find_run(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no run"):
+        find_run(tmp_path / "empty")

@@ -1,0 +1,254 @@
+"""The fault table of docs/pitfalls.md, row by row: one misbehaving client costs its own place, never the run."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+
+from common.errors import UserError
+from common.folder import RunFolder, read_arrays, read_json, read_lines
+from server.federation import initial_model, run_federation
+from tests.server import federation_fixture as fixture
+
+Arrays = dict[str, np.ndarray]
+
+
+def nan(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: array * np.float32("nan") for name, array in received.items()})
+
+
+def wrong_shape(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: np.zeros((3, 5), np.float32) for name in received})
+
+
+def broadcastable(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: np.zeros((1,), np.float32) for name in received})
+
+
+def float64(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: array.astype(np.float64) for name, array in received.items()})
+
+
+def int8(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: array.astype(np.int8) for name, array in received.items()})
+
+
+def missing_key(_: int, received: Arrays) -> RecordDict:
+    return fixture.content(dict(list(received.items())[1:]))
+
+
+def extra_key(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({**received, "extra": np.zeros(1, np.float32)})
+
+
+def no_arrays(_: int, received: Arrays) -> RecordDict:
+    return RecordDict({"metrics": MetricRecord({"num-examples": 10})})
+
+
+def two_array_records(_: int, received: Arrays) -> RecordDict:
+    reply = fixture.content(received)
+    reply["more"] = ArrayRecord({"x": Array(np.zeros(1, np.float32))})
+    return reply
+
+
+def huge(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: np.zeros((1000, 1000), np.float32) for name in received})
+
+
+def raises(_: int, received: Arrays) -> RecordDict:
+    raise RuntimeError("out of memory in the hospital")
+
+
+def many_examples(_: int, received: Arrays) -> RecordDict:
+    return fixture.content(received, examples=10**12)
+
+
+def negative_examples(_: int, received: Arrays) -> RecordDict:
+    return fixture.content(received, examples=-512)
+
+
+def nan_examples(_: int, received: Arrays) -> RecordDict:
+    return fixture.content(received, examples=float("nan"))
+
+
+def list_examples(_: int, received: Arrays) -> RecordDict:
+    return fixture.content(received, examples=[1, 2])
+
+
+FAULTS: list[tuple[Callable, str]] = [
+    (nan, "NaN or infinity"),
+    (wrong_shape, "has shape (3, 5) instead of"),
+    (broadcastable, "has shape (1,) instead of"),
+    (float64, "instead of"),
+    (int8, "has type int8 instead of float32"),
+    (missing_key, "missing"),
+    (extra_key, "unknown ['extra']"),
+    (no_arrays, "expected one record 'arrays'"),
+    (two_array_records, "expected one record 'arrays'"),
+    (huge, "bytes instead of"),
+    (raises, "out of memory in the hospital"),
+    (many_examples, "num-examples = 1000000000000 is not between 1 and the 10"),
+    (negative_examples, "num-examples = -512 is not between"),
+    (nan_examples, "num-examples = nan is not a whole number"),
+    (list_examples, "is not a whole number"),
+]
+
+
+def run(folder: Path, behaviours: list, **changes: object) -> RunFolder:
+    made = RunFolder(folder / "run")
+    data = fixture.dataset()
+    run_federation(fixture.grid(behaviours), fixture.experiment(folder, len(behaviours), **changes), data, made)
+    return made
+
+
+@pytest.mark.parametrize(("fault", "reason"), FAULTS, ids=lambda value: getattr(value, "__name__", ""))
+@pytest.mark.parametrize("rule", ["fedavg", "median", "trimmed-mean", "krum", "multi-krum", "bulyan"])
+def test_one_misbehaving_client_is_left_out_with_a_reason(
+    tmp_path: Path, rule: str, fault: Callable, reason: str
+) -> None:
+    behaviours = [fixture.honest() for _ in range(7)]
+    behaviours[1] = fault
+    folder = run(tmp_path, behaviours, federation__rounds=2, federation__aggregation=rule)
+    for line in read_lines(folder.rounds):
+        assert line["status"] == "aggregated"
+        refused = [client for client in line["clients"] if client["status"] != "accepted"]
+        assert [client["name"] for client in refused] == ["client-2"]
+        assert reason in refused[0]["reason"]
+    start = initial_model(fixture.experiment(tmp_path, 7), fixture.dataset())
+    final = read_arrays(folder.model)
+    for name, parameter in start.named_parameters():
+        torch.testing.assert_close(final[name], parameter.detach() + 0.2)  # two rounds of +0.1, as without the fault
+
+
+def test_one_extra_metric_does_not_end_the_run(tmp_path: Path) -> None:
+    def chatty(_: int, received: Arrays) -> RecordDict:
+        return fixture.content(received, shoe_size=42.0)
+
+    folder = run(tmp_path, [fixture.honest(), chatty, fixture.honest()], federation__rounds=1)
+    (line,) = read_lines(folder.rounds)
+    assert [client["status"] for client in line["clients"]] == ["accepted"] * 3
+
+
+def test_fedavg_weights_by_records_by_hand(tmp_path: Path) -> None:
+    folder = run(tmp_path, [fixture.honest(0.1, examples=1), fixture.honest(0.5, examples=3)], federation__rounds=1)
+    start = initial_model(fixture.experiment(tmp_path, 2), fixture.dataset())
+    final = read_arrays(folder.model)
+    for name, parameter in start.named_parameters():
+        torch.testing.assert_close(final[name], parameter.detach() + 0.4)  # (1 · 0.1 + 3 · 0.5) / 4
+
+
+@pytest.mark.parametrize(
+    ("rule", "options", "shifts", "expected"),
+    [
+        ("median", {}, [0.1, 0.2, 9.0], 0.2),
+        ("trimmed-mean", {"beta": 0.2}, [-9.0, 0.1, 0.2, 0.3, 9.0], 0.2),
+        ("krum", {"num_malicious_nodes": 1}, [0.10, 0.11, 0.12, 9.0, 0.11], 0.11),
+        ("multi-krum", {"num_malicious_nodes": 1, "num_nodes_to_select": 3}, [0.10, 0.11, 0.12, 9.0, 0.11], None),
+        ("bulyan", {"num_malicious_nodes": 1}, [0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 9.0], 0.1),
+    ],
+)
+def test_robust_rules_by_hand(tmp_path: Path, rule: str, options: dict, shifts: list[float], expected: float) -> None:
+    folder = run(
+        tmp_path,
+        [fixture.honest(shift) for shift in shifts],
+        federation__rounds=1,
+        federation__aggregation=rule,
+        federation__aggregation_options=options,
+    )
+    start = initial_model(fixture.experiment(tmp_path, len(shifts)), fixture.dataset())
+    final = read_arrays(folder.model)
+    for name, parameter in start.named_parameters():
+        moved = final[name] - parameter.detach()
+        if expected is None:
+            assert 0.09 < moved.mean() < 0.13
+        else:
+            torch.testing.assert_close(moved, torch.full_like(moved, expected), atol=1e-5, rtol=0)
+
+
+def test_too_few_good_updates_skip_the_round_and_past_a_limit_end_the_run_with_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"skipped_rounds_limit = 1: 2 rounds were skipped.*0 good updates.*client-1: "):
+        run(tmp_path, [nan, raises], federation__rounds=5, federation__skipped_rounds_limit=1)
+    lines = list(read_lines(tmp_path / "run" / "rounds.jsonl"))
+    assert [line["status"] for line in lines] == ["skipped", "skipped"]
+    assert (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_a_skipped_round_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    def late_start(number: int, received: Arrays) -> RecordDict:
+        return nan(number, received) if number == 1 else fixture.honest()(number, received)
+
+    folder = run(tmp_path, [late_start, late_start], federation__rounds=2)
+    start = initial_model(fixture.experiment(tmp_path, 2), fixture.dataset())
+    final = read_arrays(folder.model)
+    for name, parameter in start.named_parameters():
+        torch.testing.assert_close(final[name], parameter.detach() + 0.1)
+
+
+def test_a_killed_run_resumes_at_its_last_finished_round_and_ends_the_same(tmp_path: Path) -> None:
+    def behaviours(killed_in: int | None) -> list:
+        def client(number: int, received: Arrays) -> RecordDict:
+            if number == killed_in:
+                raise KeyboardInterrupt
+            return fixture.honest(0.01 * number)(number, received)
+
+        return [client, fixture.honest()]
+
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "cut").mkdir()
+    whole = run(tmp_path / "whole", behaviours(None), federation__rounds=4)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "cut", behaviours(3), federation__rounds=4)
+    assert [line["round"] for line in read_lines(tmp_path / "cut" / "run" / "rounds.jsonl")] == [1, 2]
+    cut = run(tmp_path / "cut", behaviours(None), federation__rounds=4)
+    assert cut.model.read_bytes() == whole.model.read_bytes()
+    assert [line["round"] for line in read_lines(cut.rounds)] == [1, 2, 3, 4]
+    assert read_json(cut.ledger) == read_json(whole.ledger)
+
+
+def test_the_result_does_not_depend_on_the_order_of_replies(tmp_path: Path) -> None:
+    behaviours = [fixture.honest(shift, examples) for shift, examples in ((0.1, 3), (0.7, 5), (1e-3, 10))]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    first = run(tmp_path / "a", behaviours, federation__rounds=2)
+
+    data, made = fixture.dataset(), RunFolder(tmp_path / "b" / "run")
+    shuffled = fixture.grid(behaviours)
+    straight = shuffled.send_and_receive
+    shuffled.send_and_receive = lambda messages, timeout=None: straight(messages, timeout=timeout)[::-1]
+    run_federation(shuffled, fixture.experiment(tmp_path / "b", 3, federation__rounds=2), data, made)
+    assert first.model.read_bytes() == made.model.read_bytes()
+
+
+def test_silence_is_not_waited_for_beyond_the_timeout(tmp_path: Path) -> None:
+    silent = fixture.grid([fixture.honest(), fixture.honest()])
+    straight = silent.send_and_receive
+
+    def lose_one(messages: list, timeout: float | None = None) -> list:
+        replies = straight(messages, timeout=timeout)
+        return [reply for reply in replies if reply.metadata.message_type == "query" or reply.metadata.src_node_id != 2]
+
+    silent.send_and_receive = lose_one
+    made = RunFolder(tmp_path / "run")
+    run_federation(silent, fixture.experiment(tmp_path, 2, federation__rounds=1), fixture.dataset(), made)
+    (line,) = read_lines(made.rounds)
+    assert {client["name"]: client["status"] for client in line["clients"]} == {
+        "client-1": "accepted",
+        "client-2": "silent",
+    }
+
+
+def test_bytes_are_counted(tmp_path: Path) -> None:
+    folder = run(tmp_path, [fixture.honest(), fixture.honest()], federation__rounds=1)
+    (line,) = read_lines(folder.rounds)
+    weights_bytes = 4 * (64 * 2 + 2)
+    for client in line["clients"]:
+        assert weights_bytes < client["bytes_up"] < weights_bytes + 2 * 200  # two .npy headers
+        assert client["bytes_down"] > client["bytes_up"]
+
+
+def test_without_privacy_no_epsilon_is_claimed(tmp_path: Path) -> None:
+    folder = run(tmp_path, [fixture.honest(), fixture.honest()], federation__rounds=1)
+    assert read_json(folder.ledger)["worst_honest_epsilon"] is None
