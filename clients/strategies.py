@@ -63,12 +63,12 @@ def descriptions() -> dict[str, str]:
 
 def _description(kind: type[Honest]) -> str:
     summary = (inspect.getdoc(kind) or "").splitlines()[0]
-    shown = [f"{name} = {_shown(option.default)}" for name, option in _options(kind).items()]
+    shown = [f"{name} = {_shown(name, option.default)}" for name, option in _options(kind).items()]
     return f"{summary} Options: {', '.join(shown)}." if shown else summary
 
 
-def _shown(default: Any) -> str:
-    if isinstance(default, float) and 0 < default < 1 and (default * 255).is_integer():
+def _shown(name: str, default: Any) -> str:
+    if name in ("eps", "step_size"):
         return f'"{default * 255:g}/255"'
     return "none" if default is None else f'"{default}"' if isinstance(default, str) else f"{default:g}"
 

@@ -153,8 +153,14 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write named tensors as safetensors, whole or not at all. Raises UserError as ``write_bytes``."""
-    tensors = {name: array.detach().cpu().contiguous() for name, array in arrays.items()}
-    write_bytes(path, save_tensors(tensors, dict(metadata) if metadata else None))
+    content = save_tensors({name: array.detach().cpu().contiguous() for name, array in arrays.items()})
+    if metadata:
+        # The library writes metadata in an order that changes from call to call; equal content shall be equal bytes.
+        size = int.from_bytes(content[:8], "little")
+        header = json.dumps({"__metadata__": dict(metadata)} | json.loads(content[8 : 8 + size]), separators=(",", ":"))
+        padded = header.encode().ljust(-(-len(header.encode()) // 8) * 8)
+        content = len(padded).to_bytes(8, "little") + padded + content[8 + size :]
+    write_bytes(path, content)
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:

@@ -112,7 +112,8 @@ def refuse_mixing_layers(model: nn.Module) -> None:
                 f"privacy.enabled: layer '{name}' of the model is {type(module).__name__}, which mixes the records of "
                 "a batch, so no record's influence can be bounded; use torch.nn.GroupNorm instead"
             )
-    problems = ModuleValidator.validate(model, strict=False)
+    with training_mode(model):
+        problems = ModuleValidator.validate(model, strict=False)
     if problems:
         raise UserError(f"privacy.enabled: the model cannot be trained by DP-SGD: {problems[0]}")
 

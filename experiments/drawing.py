@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup, escape
@@ -40,7 +41,8 @@ _STYLE = {
 @contextmanager
 def styled() -> Iterator[None]:
     """Draw inside this; matplotlib's settings are as before afterwards."""
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **_STYLE}):
+    settings: Any = {**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}
+    with matplotlib.rc_context(settings):
         yield
 
 
@@ -74,7 +76,7 @@ def svg(figure: Figure, name: str, alternative: str) -> Markup:
     text = re.sub(r'<g id="[^"]*"', "<g", text)
     text = re.sub(r"<!--.*?-->\s*", "", text, flags=re.DOTALL)
     text = re.sub(r"#[0-9a-f]{6}\b", _variable, text)
-    text = re.sub(r"(font: [0-9a-z. ]*px )[^;\"]*", r"\1var(--sans, sans-serif)", text)
+    text = re.sub(r"(font-family: |font: [0-9a-z. ]*px )[^;\"]*", r"\1var(--sans, sans-serif)", text)
     box = re.search(r'viewBox="([^"]*)"', text)
     opening = f'<svg class="figure" role="img" aria-label="{escape(alternative)}" viewBox="{box[1] if box else ""}"'
     opening += ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink">'

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from common.folder import RunFolder, write_text
 from experiments import wording
-from experiments.report import adversaries, latency, medical, roster, tiles
+from experiments.findings import adversaries, latency, medical, roster, tiles
 from experiments.run_files import Run, read_run
 from experiments.tables import clean, targets
 
@@ -56,4 +56,4 @@ def literal(value: Any) -> Any:
     """Return text so that Markdown and the HTML in it show it as it is, in one line: a name may hold ``|`` or ``<``."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", " ".join(value.split()))
+    return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", re.sub(r"\s+", " ", value))

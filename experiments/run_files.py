@@ -4,169 +4,18 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
 from common.config import Experiment, parse_toml
 from common.errors import UserError
 from common.folder import RunFolder, read_json
+from experiments.run_formats import Evaluated, Ledger, Manifest, Part, Partition, Round
 from experiments.tables import Measure, read_measures
-
-Natural = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class Part(BaseModel):
-    """A part of a file; keys that a later version adds are passed over."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
-
-
-class Machine(Part):
-    cpu: str = "unknown"
-    cores: Natural | None = None
-    memory_gib: float | None = None
-    system: str = "unknown"
-    vnni: bool | None = None
-
-
-class DataFacts(Part):
-    source: str
-    synthetic: bool
-    checksum: str
-    classes: Annotated[list[str], Field(min_length=1)]
-    channels: Natural
-    image_size: Natural | list[Natural]
-    mean: list[float] = []
-    std: list[float] = []
-    counts: dict[str, list[Natural]] = {}
-    notes: list[str] = []
-
-
-class Traffic(Part):
-    """Bytes that a client sent to the server (up) and received from it (down)."""
-
-    up: Natural = 0
-    down: Natural = 0
-
-
-class Manifest(Part):
-    psreval: str
-    results_version: int
-    hash: str
-    federation_hash: str = ""
-    commit: str | None = None
-    versions: dict[str, str] = {}
-    machine: Machine = Machine()
-    data: DataFacts
-    runner: str = "unknown"
-    seconds: dict[str, float] = {}
-    traffic: dict[str, Traffic] = Field(default={}, alias="bytes")
-    started: str = ""
-    finished: str | None = None
-
-
-class ClientShare(Part):
-    name: str
-    records: list[Natural]
-    counts: list[Natural]
-
-
-class Partition(Part):
-    spec: str | list[float]
-    seed: int
-    clients: list[ClientShare]
-
-
-class ClientRound(Part):
-    name: str
-    status: Literal["accepted", "refused", "silent", "absent"]
-    reason: str = ""
-    examples: Natural | None = None
-    bytes_up: Natural | None = None
-    bytes_down: Natural | None = None
-    accuracy: Share | None = None
-    metrics: dict[str, float | None] = {}
-
-
-class Round(Part):
-    round: Natural
-    status: Literal["aggregated", "skipped"]
-    reason: str = ""
-    seconds: float | None = None
-    accuracy: Share | None = None
-    accuracy_records: Natural = 0
-    clients: list[ClientRound] = []
-
-
-class LedgerEntry(Part):
-    round: Natural
-    noise_multiplier: float
-    sampling_rate: float
-    steps: Natural
-
-
-class ClientLedger(Part):
-    name: str
-    strategy: str
-    honest: bool
-    private: bool
-    records: Natural
-    accountant: str | None = None
-    delta: float | None = None
-    entries: list[LedgerEntry] = []
-    epsilon_by_round: list[float | None] = []
-    epsilon: float | None
-
-
-class Ledger(Part):
-    clients: list[ClientLedger]
-    worst_honest_epsilon: float | None
-
-
-class Answer(Part):
-    """One of the verdict's four answers; ``holds`` None: not decided."""
-
-    holds: bool | None
-    value: float | None = None
-    threshold: float | None = None
-    stated: bool = False
-    sentence: str = ""
-
-
-class Verdict(Part):
-    private: Answer
-    robust: Answer
-    small: Answer
-    useful: Answer
-
-
-class CompressionFacts(Part):
-    fp32_bytes: Natural | None = None
-    int8_bytes: Natural | None = None
-    size_reduction: float | None = None
-    activation_bits: Natural | None = None
-    saturates: bool | None = None
-    agreement: dict[str, float | None] = {}
-    latency_ms: dict[str, dict[str, float | None]] = {}
-
-
-class Warned(Part):
-    severity: Literal["unreliable", "note"]
-    sentence: str
-
-
-class Evaluated(Part):
-    verdict: Verdict
-    compression: CompressionFacts
-    warnings: list[Warned] = []
-    credible: bool
-    test_records: Natural
-    attacked_records: Natural
 
 
 @dataclass(frozen=True)
@@ -235,7 +84,7 @@ def read_examples(path: Path, classes: int) -> Examples:
     """Read ``examples.safetensors``. Raises UserError if it is damaged, or names a class that the data has not."""
     names = ("clean", "adversarial", "labels", "clean_prediction", "adversarial_prediction")
     try:
-        with safe_open(path, "numpy") as file:  # type: ignore[no-untyped-call]
+        with safe_open(path, "numpy") as file:
             arrays: dict[str, Any] = {name: file.get_tensor(name) for name in names}
             facts = dict(file.metadata() or {})
     except (OSError, SafetensorError) as error:
@@ -247,7 +96,8 @@ def read_examples(path: Path, classes: int) -> Examples:
     if any(a.size and not 0 <= int(a.min()) <= int(a.max()) < classes for a in numbers):
         raise UserError(f"{path} names a class beyond the data's {classes}; delete it, the report does without")
     images = [np.clip(np.nan_to_num(a.astype(np.float32)), 0, 1) for a in (clean, adversarial)]
-    return Examples(images[0], images[1], *(a.astype(np.int64) for a in numbers), facts=facts)
+    labels, before, after = (a.astype(np.int64) for a in numbers)
+    return Examples(images[0], images[1], labels, before, after, facts)
 
 
 Model = TypeVar("Model", bound=Part)

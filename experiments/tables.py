@@ -29,7 +29,7 @@ class Measure:
         target: which weights were scored, ``fp32`` or ``int8``.
         threat: ``clean``, the threat model's name, or ``all``.
         attack: ``none``, the attack's name, or ``worst`` (image by image over attacks, sources and repeats).
-        generator: whose gradients: ``fp32``, ``twin``, ``queries``, a transfer generator's name; empty for none or worst.
+        generator: whose gradients: ``fp32``, ``twin``, ``queries``, a transfer generator's; empty for none or worst.
         eps, step_size: in units of [0, 1]; None where they do not apply.
         repeat: counts from 0; None for the worst or the mean over repeats.
         metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``.

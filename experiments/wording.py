@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from common.intervals import wilson
-from experiments.run_files import Answer, ClientLedger, Evaluated, Ledger, Run
+from experiments.run_files import Run
+from experiments.run_formats import Answer, ClientLedger, DataFacts, Evaluated, Ledger
 from experiments.tables import TARGETS, Measure, targets, threats, worst
 
 NONE = "–"
@@ -96,6 +97,12 @@ def sentence(text: str) -> str:
     return first + text[1:] + ("" if not text or text[-1] in ".!?" else ".")
 
 
+def source(data: DataFacts) -> str:
+    """Return where the data comes from; synthetic data is called so."""
+    marked = data.synthetic and "synthetic" not in data.source.lower()
+    return data.source + (" (synthetic)" if marked else "")
+
+
 def listed(words: Sequence[str], last: str = "and") -> str:
     """Return ``"a, b and c"``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
@@ -176,7 +183,8 @@ def _worst_honest(honest: Sequence[ClientLedger], worst_epsilon: float | None) -
     if worst_epsilon is None:
         open_ = [client.name for client in honest if client.epsilon is None]
         verb = "trains" if len(open_) == 1 else "train"
-        return f"No guarantee holds: {listed(open_) or 'an honest client'} {verb} without differential privacy (non-private)."
+        who = listed(open_) or "an honest client"
+        return f"No guarantee holds: {who} {verb} without differential privacy (non-private)."
     holders = [client for client in honest if client.epsilon == worst_epsilon] or honest
     deltas = {client.delta for client in holders}
     delta = f" at δ = {power_of_ten(next(iter(deltas)))}" if len(deltas) == 1 and None not in deltas else ""

@@ -16,10 +16,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from common.config import Compression
 from common.errors import UserError
 from common.folder import write_bytes
 from common.records import as_float
-from server.int8 import Int8
+from common.seeds import torch_generator
+from server.int8 import LEAST_RECORDS, Int8, compress
 from server.latency import medians
 from server.onnx_file import store_integers, to_onnx
 from server.processor import saturates
@@ -52,6 +54,18 @@ def export_onnx(int8: Int8, path: Path, classes: Sequence[str] = ()) -> None:
     content.producer_name = "psreval"
     onnx.checker.check_model(content)
     write_bytes(path, content.SerializeToString())
+
+
+def check_deployable(model: nn.Module, image_shape: tuple[int, int, int]) -> None:
+    """Compress and export an untrained model on random images (C, H, W), so that nothing is trained in vain.
+
+    Takes about a second; worth it for a user's own network. The model and the global random state stay as they are.
+
+    Raises:
+        UserError: torch.fx or ONNX cannot take the network.
+    """
+    images = torch.rand(LEAST_RECORDS, *image_shape, generator=torch_generator(0, "deployable"))
+    to_onnx(compress(model, images, Compression()).twin, image_shape)
 
 
 def run_onnx(path: Path, images: Images, *, threads: int = 1) -> Tensor:

@@ -30,6 +30,7 @@ from server.processor import quantized_engine, quiet_quantization, saturates
 
 LEAST_RECORDS = 8
 """Fewer public images than this cannot calibrate a model."""
+_LAYERS = (nn.Conv2d, nn.Linear)
 _BATCH = 64
 
 
@@ -78,7 +79,7 @@ def compress(model: nn.Module, public_images: Tensor, compression: Compression) 
     with quiet_quantization(), torch.random.fork_rng(devices=[]), _engine():
         twin = _prepare(api, original, images[:1], bits, compression.calibration)
         _calibrate(api, twin, images, whole=compression.calibration == "histogram")
-        kernels = api.quantize_fx.convert_fx(copy.deepcopy(twin))
+        kernels = api.quantize_fx.convert_fx(copy.deepcopy(twin), backend_config=_backend(api))
     twin.apply(_use_whole_byte)
     if not any("quantized" in type(module).__module__ for module in kernels.modules()):
         raise UserError("model: int8 compression found no convolution or linear layer in the network; choose another")
@@ -136,16 +137,25 @@ def _prepare(api: ModuleType, model: nn.Module, example: Tensor, bits: int, cali
     )
     layers = api.QConfig(activation=activations, weight=weights)
     mapping = api.QConfigMapping().set_global(None)
-    for layer in (nn.Conv2d, nn.Linear):
+    for layer in _LAYERS:
         mapping = mapping.set_object_type(layer, layers)
+    backend = _backend(api)
     try:
-        return api.quantize_fx.prepare_qat_fx(model.train(), mapping, example_inputs=(example,))
+        return api.quantize_fx.prepare_qat_fx(model.train(), mapping, (example,), backend_config=backend)
     except Exception as error:
         # Tracing runs the user's forward, so anything can come out of it.
         raise UserError(
             f"model: torch.fx cannot trace the network for int8 compression ({type(error).__name__}: {error}); "
             "keep control flow that depends on the images out of forward()"
         ) from error
+
+
+def _backend(api: ModuleType) -> Any:
+    """Return torch's rules for the layers that we quantize alone, so that none is fused with what stays in float."""
+    counterparts = importlib.import_module("torch.ao.nn.qat")
+    patterns = (*_LAYERS, counterparts.Conv2d, counterparts.Linear)
+    ours = [rule for rule in api.backend_config.get_native_backend_config().configs if rule.pattern in patterns]
+    return api.backend_config.BackendConfig("psreval").set_backend_pattern_configs(ours)
 
 
 def _calibrate(api: ModuleType, twin: nn.Module, images: Tensor, *, whole: bool) -> None:

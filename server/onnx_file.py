@@ -144,18 +144,38 @@ def _store_biases(graph: Any) -> None:
             continue
         if node.input[0] not in dequantized or node.input[1] not in dequantized:
             continue
-        scales = [numpy_helper.to_array(stored[dequantized[name].input[1]]) for name in node.input[:2]]
+        inputs, weights = (dequantized[name] for name in node.input[:2])
         bias = numpy_helper.to_array(stored[node.input[2]])
-        scale = np.broadcast_to((scales[0] * scales[1]).astype(np.float32), bias.shape).copy()
-        steps = np.rint(bias.astype(np.float64) / scale)
-        if np.abs(steps).max() >= 2**31:
-            continue  # a channel whose weights are all but zero: its steps are too small to count a bias in
+        input_scale = numpy_helper.to_array(stored[inputs.input[1]])
         name = f"{node.output[0]}.bias"
+        least = np.abs(bias) / (input_scale * 2.0**30)
+        scale = _widen(graph, weights, least, f"{node.output[0]}.weight") * input_scale
         stores = [f"{name}.int32", f"{name}.scale"]
-        graph.initializer.extend(map(numpy_helper.from_array, (steps.astype(np.int32), scale), stores))
+        steps = np.rint(bias.astype(np.float64) / scale).astype(np.int32)
+        graph.initializer.extend(map(numpy_helper.from_array, (steps, scale.astype(np.float32)), stores))
         graph.node.insert(place, helper.make_node("DequantizeLinear", stores, [name], axis=0))
         node.input[2] = name
     _drop_unused(graph)
+
+
+def _widen(graph: Any, dequantize: Any, least: Any, name: str) -> Any:
+    """Return the weights' scale [channels], after raising it to ``least`` where it is smaller.
+
+    A channel whose weights are all but zero has so small a scale that its bias overflows 32 bits. Its weights may
+    have any scale; onnxruntime would cut the bias off, silently, even if it were left in float.
+    """
+    from onnx import numpy_helper
+
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    weights, before = (numpy_helper.to_array(stored[place]) for place in dequantize.input[:2])
+    scale = np.maximum(before, least).astype(np.float32)
+    if (scale > before).any():
+        ratio = (before / scale).reshape(-1, *[1] * (weights.ndim - 1))
+        names = [f"{name}.{weights.dtype}", f"{name}.scale"]
+        rounded = np.rint(weights * ratio).astype(weights.dtype)
+        graph.initializer.extend(map(numpy_helper.from_array, (rounded, scale), names))
+        dequantize.input[:2] = names
+    return scale
 
 
 def _shorten_names(graph: Any) -> None:

@@ -28,7 +28,7 @@ def logits_of(model: nn.Module | Callable[[Tensor], Tensor], images: Images, *, 
     try:
         with torch.inference_mode():
             parts = [
-                model(as_float(torch.as_tensor(np.asarray(images[start : start + batch_size]))).to(device))
+                model(as_float(torch.as_tensor(np.array(images[start : start + batch_size]))).to(device))
                 .float()
                 .cpu()
                 for start in range(0, len(images), batch_size)

@@ -1,7 +1,7 @@
 """``npz:FILE``: arrays in MedMNIST's layout (``train_images``, ``train_labels``, ``val_*``, ``test_*``)."""
 
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 from zlib import error as ZlibError
 
 import numpy as np
@@ -35,9 +35,9 @@ def locate(data: Data, cache: Path) -> Located:
 def _open(file: Path, data: Data) -> Opened:
     what = f"npz:{file.name}"
     try:
+        if not is_zipfile(file):
+            raise UserError(f"{what} is not an npz file, which numpy.savez writes")
         with np.load(file, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise UserError(f"{what} is not an npz file")
             present = set(arrays.files)
             missing = [f"{part}_{kind}" for part in ("train", "test") for kind in ("images", "labels")]
             missing = [key for key in missing if key not in present]

@@ -18,7 +18,7 @@ _BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombEr
 
 
 def list_pictures(folder: Path) -> list[Path]:
-    """Return the picture files directly in ``folder``, by name, without hidden ones (a Mac's ``._*``). Raises UserError."""
+    """Return the picture files directly in ``folder``, by name, without hidden ones. Raises UserError."""
     try:
         found = [file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES and file.name[0] != "."]
     except OSError as error:

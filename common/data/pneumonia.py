@@ -39,6 +39,12 @@ def patient(file: Path) -> str:
     return f"{found[1].rstrip('-')} {found[2]}" if found else file.name
 
 
+def _series(file: Path) -> str:
+    """Return the patient with the name's prefix and pathogen, within which the source seems to number its patients."""
+    found = re.match(r"(.*(?:person|IM-)\d+)(_[a-z]+)?", file.name)
+    return found[0] if found else file.name
+
+
 def _open(files: dict[str, list[Path]], labels: dict[Path, int], data: Data) -> Opened:
     size = common_side([file for found in files.values() for file in found], data.image_size)
     train = files["train"] + files.get("val", [])
@@ -46,10 +52,12 @@ def _open(files: dict[str, list[Path]], labels: dict[Path, int], data: Data) -> 
         [f"The {len(files['val'])} images of val joined train, as too few to calibrate on."] if "val" in files else []
     )
     patients = [patient(file) for file in train]
-    tested = {patient(file) for file in files["test"]}
+    both = {patient(file) for file in files["test"]} & set(patients)
+    alike = {_series(file) for file in files["test"]} & {_series(file) for file in train}
     notes.append(
-        f"The public split is cut out of train by patient; the source's own test split is kept, and "
-        f"{len(tested & set(patients))} numbers of patients, which the source gives anew in each part, occur in both."
+        "The public split is cut out of train by patient; the source's own test split is kept, and "
+        f"{len(both)} patient numbers occur in both, {len(alike)} of them with the same prefix or pathogen; "
+        "the source does not say whether they are the same patients."
     )
     parts = [
         pictures_part(part, [labels[file] for file in part], 1, size, groups)

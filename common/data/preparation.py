@@ -161,8 +161,8 @@ def _check(classes: tuple[str, ...], counts: dict[str, list[int]]) -> None:
     lacking = [f" and none of '{name}'" for name, count in zip(classes, counts["public"], strict=True) if count == 0]
     if lacking or public < SMALLEST_PUBLIC:
         raise UserError(
-            f"the public split has {public} images{''.join(lacking[:1])}, but calibration needs {SMALLEST_PUBLIC} or more "
-            "and at least one of each class; raise data.public_records or data.public_fraction"
+            f"the public split has {public} images{''.join(lacking[:1])}, but calibration needs {SMALLEST_PUBLIC} "
+            "or more and at least one of each class; raise data.public_records or data.public_fraction"
         )
     if sum(counts["test"]) == 0:
         raise UserError("the test split has no images")

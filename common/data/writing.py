@@ -63,7 +63,7 @@ def write_part(
         UserError: an unreadable image.
         OSError: the disk is full.
     """
-    step = max(4, min(128, _PIECE // (4 * shape[1] * shape[2])))
+    step = max(4, min(32, _PIECE // (4 * shape[1] * shape[2])))
     starts = range(0, len(index), step)
     kept: list[int] = []
     first_label: dict[bytes, int] = {}

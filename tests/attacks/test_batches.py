@@ -12,14 +12,24 @@ def test_largest_activation_is_counted_in_bytes():
     assert largest_activation(model, torch.rand(1, 3, 8, 8)) == 16 * 8 * 8 * 4
 
 
-def test_largest_activation_sees_functional_code_and_leaves_no_hook(network):
+def test_watching_leaves_no_hook(network):
     model = network()
     assert largest_activation(model, torch.rand(1, 3, 12, 12)) == 8 * 12 * 12 * 4
     assert not any(module._forward_hooks for module in model.modules())
 
 
+def test_watching_leaves_no_hook_when_the_model_fails(network):
+    model = network()
+    with pytest.raises(RuntimeError):
+        largest_activation(model, torch.rand(1, 5, 12, 12))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
 def test_a_model_that_shows_nothing_counts_as_its_image():
-    assert largest_activation(nn.Flatten(), torch.rand(1, 3, 8, 8)) == 3 * 8 * 8 * 4
+    image = torch.rand(1, 3, 8, 8)
+    assert largest_activation(nn.AdaptiveAvgPool2d(1), image) == 3 * 8 * 8 * 4
+    traced = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU()), image)
+    assert largest_activation(traced, image) >= 3 * 8 * 8 * 4
 
 
 @pytest.mark.parametrize(("activation", "size"), [(1, 128), (2**17, 64), (2**19, 16), (2**20, 8), (2**30, 8)])

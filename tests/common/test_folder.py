@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from common.errors import UserError
 from common.folder import append_line, read_arrays, read_json, read_lines, write_arrays, write_bytes, write_json
@@ -15,6 +16,16 @@ def test_arrays_come_back_equal(tmp_path: Path) -> None:
     back = read_arrays(tmp_path / "x.safetensors")
     assert back.keys() == arrays.keys()
     assert all(torch.equal(back[name], arrays[name]) for name in arrays)
+
+
+def test_equal_content_is_equal_bytes_with_metadata_too(tmp_path: Path) -> None:
+    metadata = {name: name * 3 for name in "abcdefgh"}
+    for number in range(5):
+        write_arrays(tmp_path / str(number), {"a": torch.ones(3, dtype=torch.int64)}, metadata)
+    assert len({(tmp_path / str(number)).read_bytes() for number in range(5)}) == 1
+    with safe_open(tmp_path / "0", "pt") as file:
+        assert file.metadata() == metadata
+        assert torch.equal(file.get_tensor("a"), torch.ones(3, dtype=torch.int64))
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:

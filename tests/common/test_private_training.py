@@ -82,6 +82,33 @@ def test_clipped_gradient_equals_a_loop_over_single_records(clip_norm):
     assert torch.allclose(step(model, records, plan=everyone).double(), expected, atol=2e-6, rtol=1e-3)
 
 
+class Own(nn.Module):
+    """A layer that Opacus has no formula for."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 2, 144))
+
+    def forward(self, images):
+        return images.flatten(1) * self.scale.tanh()
+
+
+def test_a_layer_of_ones_own_is_clipped_as_well():
+    def model():
+        network = small_model()
+        network.network[3] = Own()
+        return network
+
+    records, single = some_records(), []
+    for place in range(20):
+        twin = model()
+        loss = nn.functional.cross_entropy(twin(records.images[place, None] / 255), records.labels[place, None])
+        gradient = torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(twin.parameters()))])
+        single.append(gradient * min(1.0, 0.3 / gradient.norm().item()))
+    plan = dataclasses.replace(NOISELESS, sampling_rate=1.0, clip_norm=0.3)
+    assert torch.allclose(step(model(), records, plan=plan), -torch.stack(single).sum(0) / 8, atol=2e-6)
+
+
 def test_one_record_moves_the_sum_by_at_most_the_clip_norm():
     records, plan = some_records(), dataclasses.replace(NOISELESS, sampling_rate=1.0)
     with_all = step(small_model(), records, plan=plan)
@@ -282,8 +309,8 @@ def test_layers_that_mix_records_are_refused(layer):
 
 def test_a_parameter_without_gradient_is_named():
     model = small_model()
-    model.network.register_parameter("idle", nn.Parameter(torch.zeros(3)))
-    with pytest.raises(UserError, match=r"does not depend on its parameter 'network\.idle'"):
+    model.idle = nn.Linear(2, 2)
+    with pytest.raises(UserError, match=r"does not depend on its parameter 'idle\.weight'"):
         step(model, plan=dataclasses.replace(PLAN, sampling_rate=1.0))
 
 

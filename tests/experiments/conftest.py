@@ -95,6 +95,7 @@ def write_run(
             ],
         },
     )
+    folder.rounds.unlink(missing_ok=True)
     for line in rounds(reason):
         append_line(folder.rounds, line)
     write_json(folder.ledger, ledger(private))

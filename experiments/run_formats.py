@@ -1,0 +1,157 @@
+"""What the JSON files of a run's folder hold, as types; docs/design.md says who writes them."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """A part of a file; keys that a later version adds are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False, populate_by_name=True)
+
+
+class Machine(Part):
+    cpu: str = "unknown"
+    cores: Natural | None = None
+    memory_gib: float | None = None
+    system: str = "unknown"
+    vnni: bool | None = None
+
+
+class DataFacts(Part):
+    source: str
+    synthetic: bool
+    checksum: str
+    classes: Annotated[list[str], Field(min_length=1)]
+    channels: Natural
+    image_size: Natural
+    mean: list[float] = []
+    std: list[float] = []
+    counts: dict[str, list[Natural]] = {}
+    notes: list[str] = []
+
+
+class Traffic(Part):
+    """Bytes that a client sent to the server (up) and received from it (down)."""
+
+    up: Natural = 0
+    down: Natural = 0
+
+
+class Manifest(Part):
+    psreval: str
+    results_version: int
+    hash: str
+    federation_hash: str = ""
+    commit: str | None = None
+    versions: dict[str, str] = {}
+    machine: Machine = Machine()
+    data: DataFacts
+    runner: str = "unknown"
+    seconds: dict[str, float] = {}
+    traffic: dict[str, Traffic] = Field(default={}, alias="bytes")
+    started: str = ""
+    finished: str | None = None
+
+
+class ClientShare(Part):
+    name: str
+    records: list[Natural]
+    counts: list[Natural]
+
+
+class Partition(Part):
+    spec: str | list[float]
+    seed: int
+    clients: list[ClientShare]
+
+
+class ClientRound(Part):
+    name: str
+    status: Literal["accepted", "refused", "silent", "absent"]
+    reason: str = ""
+    examples: Natural | None = None
+    bytes_up: Natural | None = None
+    bytes_down: Natural | None = None
+    accuracy: Share | None = None
+    metrics: dict[str, float | None] = {}
+
+
+class Round(Part):
+    round: Natural
+    status: Literal["aggregated", "skipped"]
+    reason: str = ""
+    seconds: float | None = None
+    accuracy: Share | None = None
+    accuracy_records: Natural = 0
+    clients: list[ClientRound] = []
+
+
+class LedgerEntry(Part):
+    round: Natural
+    noise_multiplier: float
+    sampling_rate: float
+    steps: Natural
+
+
+class ClientLedger(Part):
+    name: str
+    strategy: str
+    honest: bool
+    private: bool
+    records: Natural
+    accountant: str | None = None
+    delta: float | None = None
+    entries: list[LedgerEntry] = []
+    epsilon_by_round: list[float | None] = []
+    epsilon: float | None
+
+
+class Ledger(Part):
+    clients: list[ClientLedger]
+    worst_honest_epsilon: float | None
+
+
+class Answer(Part):
+    """One of the verdict's four answers; ``holds`` None: not decided."""
+
+    holds: bool | None
+    value: float | None = None
+    threshold: float | None = None
+    stated: bool = False
+    sentence: str = ""
+
+
+class Verdict(Part):
+    private: Answer
+    robust: Answer
+    small: Answer
+    useful: Answer
+
+
+class CompressionFacts(Part):
+    fp32_bytes: Natural | None = None
+    int8_bytes: Natural | None = None
+    size_reduction: float | None = None
+    activation_bits: Natural | None = None
+    saturates: bool | None = None
+    agreement: dict[str, float | None] = {}
+    latency_ms: dict[str, dict[str, float | None]] = {}
+
+
+class Warned(Part):
+    severity: Literal["unreliable", "note"]
+    sentence: str
+
+
+class Evaluated(Part):
+    verdict: Verdict
+    compression: CompressionFacts
+    warnings: list[Warned] = []
+    credible: bool
+    test_records: Natural
+    attacked_records: Natural

@@ -1,0 +1,44 @@
+"""The label flipper lies about labels, and only about labels."""
+
+import pytest
+import torch
+
+from common.errors import UserError
+
+
+def flips(before, after):
+    return before.labels != after.labels
+
+
+def test_it_flips_a_fixed_fraction_to_other_classes(build, model, records):
+    first, second = (build("label-flipper", {"fraction": 0.3}, round=n).prepare(records, model) for n in (1, 2))
+    assert int(flips(records, first).sum()) == 12
+    assert first.labels.equal(second.labels)
+    assert first.images is records.images
+    assert int(first.labels.max()) < 3
+
+
+def test_with_a_target_all_become_that_class(build, model, records):
+    after = build("label-flipper", {"labels": "target:1"}).prepare(records, model)
+    assert after.labels.equal(torch.ones(40, dtype=torch.int64))
+
+
+def test_with_a_source_only_that_class_is_flipped(build, model, records):
+    after = build("label-flipper", {"source": 2, "labels": "target:0"}).prepare(records, model)
+    assert flips(records, after).equal(records.labels == 2)
+    assert bool((after.labels[records.labels == 2] == 0).all())
+
+
+def test_a_source_that_nobody_has_flips_nothing(build, model, records):
+    none = type(records)(records.images, torch.zeros(40, dtype=torch.int64))
+    assert build("label-flipper", {"source": 2}).prepare(none, model).labels.equal(none.labels)
+
+
+@pytest.mark.parametrize("options", [{"source": 3}, {"labels": "target:3"}])
+def test_a_class_that_is_none_is_refused(options, build, model, records):
+    with pytest.raises(UserError, match="from 0 to 2"):
+        build("label-flipper", options).prepare(records, model)
+
+
+def test_it_is_malicious(build):
+    assert not build("label-flipper").honest

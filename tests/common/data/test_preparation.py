@@ -1,0 +1,233 @@
+"""Laws of preparing a data set."""
+
+import multiprocessing
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from common.config import Data
+from common.data import SOURCES, Dataset, Split, prepare
+from common.data import preparation as module
+from common.data.pneumonia import patient
+from common.errors import UserError
+from tests.common.data.picture_files import save_picture
+
+
+def pixels(split: Split) -> set[bytes]:
+    return {image.tobytes() for image in split.images}
+
+
+def assert_disjoint(dataset: Dataset) -> None:
+    train, public, test = (pixels(split) for split in (dataset.train, dataset.public, dataset.test))
+    assert not train & public
+    assert not train & test
+    assert not public & test
+
+
+def save_npz(file: Path, seed: int = 0, counts: tuple[int, int, int] = (60, 20, 20), **changes: Any) -> Data:
+    generator = np.random.default_rng(seed)
+    made: dict[str, Any] = {}
+    for part, count in zip(("train", "val", "test"), counts, strict=True):
+        made[f"{part}_images"] = generator.integers(0, 256, (count, 9, 9), dtype=np.uint8)
+        made[f"{part}_labels"] = np.arange(count) % 2
+    made.update(changes)
+    np.savez(file, **{key: value for key, value in made.items() if value is not None})
+    return Data(source=f"npz:{file}")
+
+
+def test_the_phantom_is_prepared_once_and_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = Data(train_records=60, public_records=12, test_records=30)
+    first = prepare(data, tmp_path)
+    assert first.counts() == {"train": [20] * 3, "public": [4] * 3, "test": [10] * 3}
+    assert first.synthetic
+    assert isinstance(first.train.images, np.memmap)
+    assert not first.train.images.flags.writeable
+    assert not first.train.labels.flags.writeable
+    monkeypatch.setattr(module, "_build", lambda *arguments: pytest.fail("it is prepared already"))
+    again = prepare(data.model_copy(update={"partition": "dirichlet:0.5"}), tmp_path)
+    assert again.checksum == first.checksum
+    assert (again.train.images == first.train.images).all()
+
+
+def test_the_seed_changes_the_checksum_and_the_place_does_not(tmp_path: Path) -> None:
+    def checksum(place: str, seed: int) -> str:
+        return prepare(Data(train_records=12, public_records=9, test_records=9, seed=seed), tmp_path / place).checksum
+
+    assert checksum("a", 0) == checksum("b", 0) != checksum("a", 1)
+
+
+def test_a_truncated_cache_is_built_again(tmp_path: Path) -> None:
+    data = Data(train_records=12, public_records=9, test_records=9)
+    first = prepare(data, tmp_path)
+    file = Path(str(first.train.images.filename))  # type: ignore[attr-defined]
+    file.write_bytes(file.read_bytes()[:-100])
+    again = prepare(data, tmp_path)
+    assert again.checksum == first.checksum
+    assert len(pixels(again.train)) == 12
+
+
+def _prepare(data: Data, cache: Path, checksums: Any) -> None:
+    checksums.put(prepare(data, cache).checksum)
+
+
+def test_many_processes_prepare_the_same(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    checksums = context.Queue()
+    data = Data(train_records=60, public_records=9, test_records=9)
+    processes = [context.Process(target=_prepare, args=(data, tmp_path, checksums)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    found = {checksums.get(timeout=60) for _ in processes}
+    for process in processes:
+        process.join(timeout=60)
+    assert len(found) == 1
+
+
+def test_copies_never_straddle_splits(tmp_path: Path) -> None:
+    images = np.random.default_rng(5).integers(0, 256, (100, 9, 9), dtype=np.uint8)
+    train, val, test = images[:60].copy(), images[60:80].copy(), images[80:].copy()
+    train[0], train[1], val[2], train[3] = test[0], val[1], test[2], train[4]
+    data = save_npz(tmp_path / "x.npz", train_images=train, val_images=val, test_images=test)
+    dataset = prepare(data, tmp_path / "cache")
+    assert_disjoint(dataset)
+    assert [len(split) for split in (dataset.train, dataset.public, dataset.test)] == [58, 19, 20]
+    notes = " ".join(dataset.notes)
+    assert "1 public images that equal test images" in notes
+    assert "2 train images that equal test or public images" in notes
+    assert "1 images of train repeat another" in notes
+    assert "1 of them carry another label" in notes
+
+
+def test_missing_splits_are_cut_out_of_train(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for number in range(50):
+            save_picture(tmp_path / "in" / label / f"{number}.png", number + 1000 * (label == "b"))
+    data = Data(source=f"folder:{tmp_path / 'in'}", public_fraction=0.25)
+    dataset = prepare(data, tmp_path / "cache")
+    assert dataset.counts() == {"train": [30, 30], "public": [10, 10], "test": [10, 10]}
+    assert_disjoint(dataset)
+    other = prepare(data.model_copy(update={"seed": 1}), tmp_path / "cache")
+    assert pixels(other.test) != pixels(dataset.test)
+    shutil.rmtree(tmp_path / "in" / "a")
+    with pytest.raises(UserError, match="at least two folders"):
+        prepare(data, tmp_path / "cache")
+
+
+def test_caps_are_stratified(tmp_path: Path) -> None:
+    data = save_npz(tmp_path / "x.npz", train_labels=np.array([0] * 40 + [1] * 20))
+    capped = data.model_copy(update={"train_records": 30, "public_records": 8, "test_records": 1000})
+    dataset = prepare(capped, tmp_path / "cache")
+    assert dataset.counts() == {"train": [20, 10], "public": [4, 4], "test": [10, 10]}
+    assert any("30 of 60 train images were drawn" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("phantm", "did you mean 'phantom'"),
+        ("cifar", "did you mean 'cifar10'"),
+        ("nothing at all", "known: cifar10, file.py:function, folder:DIR, npz:FILE"),
+        ("", "known:"),
+        ("npz", "write 'npz:'"),
+        ("folder:", "write 'folder:'"),
+        ("phantom:3", "did you mean 'phantom'"),
+        ("none.py:load", "there is no file"),
+        ("npz:none.npz", "there is no file"),
+        ("folder:none", "there is no folder"),
+    ],
+)
+def test_an_unknown_source_is_a_sentence(tmp_path: Path, source: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        prepare(Data(source=source), tmp_path)
+    assert "data.source" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"train_labels": np.array([0] * 60)}, "class 1' has no training image"),
+        ({"train_labels": np.array([0, 2] * 30)}, "class 1' has no training image"),
+        ({"val_labels": np.array([0] * 20)}, "public split has 20 images and none of 'class 1'"),
+        ({f"{part}_labels": np.zeros(n, int) for part, n in (("train", 60), ("val", 20), ("test", 20))}, "two or more"),
+    ],
+)
+def test_an_empty_class_is_a_sentence(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(save_npz(tmp_path / "x.npz", **changes), tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("npz-*/*"))
+
+
+def test_a_public_split_too_small_to_calibrate_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="public split has 7 images, but calibration needs 8"):
+        prepare(save_npz(tmp_path / "x.npz", counts=(60, 7, 20)), tmp_path / "cache")
+    with pytest.raises(UserError, match=r"raise data\.public_records"):
+        prepare(Data(public_records=2), tmp_path / "cache")
+
+
+def test_a_corrupt_picture_is_named_and_nothing_is_kept(tmp_path: Path) -> None:
+    for label in ("a", "b"):
+        for number in range(50):
+            save_picture(tmp_path / "in" / label / f"{number}.png", number + 1000 * (label == "b"))
+    broken = tmp_path / "in" / "b" / "7.png"
+    broken.write_bytes(broken.read_bytes()[:120])
+    with pytest.raises(UserError, match=r"b/7\.png cannot be read as a picture"):
+        prepare(Data(source=f"folder:{tmp_path / 'in'}", image_size=16), tmp_path / "cache")
+    assert [entry.suffix for entry in (tmp_path / "cache").iterdir()] == [".lock"]
+
+
+def test_a_full_disk_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="the cache needs"):
+        prepare(Data(), tmp_path)
+
+
+def test_a_test_split_without_a_class_is_noted(tmp_path: Path) -> None:
+    dataset = prepare(save_npz(tmp_path / "x.npz", test_labels=np.zeros(20, dtype=int)), tmp_path / "cache")
+    assert "The test split has no image of class 1." in dataset.notes
+
+
+def test_a_users_function_is_prepared(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import numpy as np\n"
+        "def part(n, s):\n"
+        "    return np.random.default_rng(s).integers(0, 256, (n, 9, 9, 3), dtype=np.uint8), np.arange(n) % 2\n"
+        "def load(): return part(60, 0), None, part(20, 1)\n"
+        "load.classes = ('ill', 'normal')\n",
+        encoding="utf-8",
+    )
+    dataset = prepare(Data(source=f"{tmp_path / 'own.py'}:load", public_fraction=0.2), tmp_path / "cache")
+    assert dataset.counts() == {"train": [24, 24], "public": [6, 6], "test": [10, 10]}
+    assert (dataset.source, dataset.normal, dataset.channels) == ("own.py:load", 1, 3)
+    assert not dataset.synthetic
+
+
+def test_the_real_x_rays_are_split_by_patient(real_data: Path, tmp_path: Path) -> None:
+    data = Data(source="pneumonia", path=str(real_data / "chest_xray"), image_size=32)
+    dataset = prepare(data, tmp_path)
+    assert_disjoint(dataset)
+    counts = dataset.counts()
+    assert counts["test"] == [234, 242, 148]
+    assert [sum(column) for column in zip(counts["train"], counts["public"], strict=True)] == [1349, 2538, 1345]
+    assert all(abs(count - 0.1 * total) <= 1 for count, total in zip(counts["public"], [1349, 2538, 1345], strict=True))
+    assert dataset.normal == 0
+    located = module._locate(data, tmp_path)
+    chosen = module._split(located.open(), data, [])
+    groups = chosen["train"][0].groups
+    assert groups is not None
+    assert not {groups[i] for i in chosen["train"][1]} & {groups[i] for i in chosen["public"][1]}
+    assert patient(Path("person3_virus_1.jpeg")) in groups
+
+
+def test_the_real_archives_are_prepared(real_data: Path, tmp_path: Path) -> None:
+    grey = prepare(Data(source=f"npz:{real_data / 'pneumoniamnist.npz'}"), tmp_path)
+    assert (len(grey.train), len(grey.public), len(grey.test)) == (4698, 524, 624)
+    assert_disjoint(grey)
+    colour = prepare(Data(source=f"npz:{real_data / 'cifar10-subset.npz'}", train_records=500), tmp_path)
+    assert (len(colour.train), colour.channels, len(colour.classes)) == (500, 3, 10)
+
+
+def test_every_source_is_described() -> None:
+    assert set(SOURCES) == {"phantom", "cifar10", "pneumonia", "npz:FILE", "folder:DIR", "file.py:function"}

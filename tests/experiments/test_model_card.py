@@ -1,0 +1,103 @@
+import ast
+import re
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from common.errors import UserError
+from common.folder import RunFolder, read_json, write_json
+from experiments.model_card import literal, write_model_card
+
+SECTIONS = (
+    "Model details", "Intended use", "Training data", "Federation", "Privacy", "Accuracy and robustness", "Compression",
+    "Caveats", "How to load", "Provenance",
+)  # fmt: skip
+
+
+def card(folder: RunFolder) -> str:
+    return write_model_card(folder).read_text(encoding="utf-8")
+
+
+def snippet(text: str) -> str:
+    found = re.search(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert found
+    return found[1]
+
+
+def test_the_usual_sections_come_in_their_order(finished_run: RunFolder) -> None:
+    assert tuple(re.findall(r"^## (.*)$", card(finished_run), flags=re.MULTILINE)) == SECTIONS
+
+
+def test_it_says_what_the_model_is_not_for_and_whose_epsilon_holds(finished_run: RunFolder) -> None:
+    text = card(finished_run)
+    assert "not a medical device" in text
+    assert "**Synthetic data.**" in text
+    assert "for each record of north hospital" in text
+    assert "south hospital is malicious and ignores differential privacy" in text
+
+
+def test_an_evaluation_that_flags_itself_is_not_to_be_believed(make_run: Callable[..., RunFolder]) -> None:
+    assert "**Not to be believed.**" in card(make_run(credible=False))
+
+
+def test_every_table_has_as_many_cells_in_each_row_as_its_head(make_run: Callable[..., RunFolder]) -> None:
+    folder = make_run(classes=("a|b", "<i>x</i>", "new\nline"), reason="a|b")
+    for table in re.findall(r"(?:^\|.*\|\n)+", card(folder), flags=re.MULTILINE):
+        lines = table.splitlines()
+        assert re.fullmatch(r"\|(-+:?\|)+", lines[1])
+        assert len(lines) > 2
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in lines}) == 1
+    text = card(folder)
+    assert "<i>" not in text.replace(snippet(text), "")
+
+
+def test_the_snippet_to_load_the_model_works(
+    make_run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make_run(classes=("nor'mal", 'b"c', "v"))
+    onnx.save(_constant_model(), folder.int8_model)
+    monkeypatch.chdir(folder.path)
+    code = snippet(card(folder))
+    ast.parse(code)
+    exec(compile(code, "MODEL_CARD.md", "exec"), {})
+    assert capsys.readouterr().out == "['b\"c']\n".replace("'b\"c'", repr('b"c'))
+
+
+def test_the_same_folder_gives_the_same_bytes_without_its_place(finished_run: RunFolder) -> None:
+    text = card(finished_run)
+    assert card(finished_run) == text
+    assert str(finished_run.path) not in text
+
+
+def test_an_unfinished_or_damaged_run_is_refused(finished_run: RunFolder) -> None:
+    write_json(finished_run.ledger, {**read_json(finished_run.ledger), "clients": 3})
+    with pytest.raises(UserError, match=re.escape(str(finished_run.ledger))):
+        write_model_card(finished_run)
+    finished_run.results.unlink()
+    with pytest.raises(UserError, match="psreval run"):
+        write_model_card(finished_run)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"), [("a|b", r"a\|b"), ("<b>", r"\<b\>"), ("a\nb", "a b"), (" (x)", " (x)"), ("x_1*", r"x\_1\*")]
+)
+def test_text_is_shown_as_it_is(text: str, shown: str) -> None:
+    assert literal(text) == shown
+    assert literal(3) == 3
+
+
+def _constant_model() -> onnx.ModelProto:
+    """images → the same logits for every image, class 1 the largest."""
+    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, 32, 32])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])
+    weights = onnx.numpy_helper.from_array(np.zeros((1024, 3), np.float32), "weights")
+    bias = onnx.numpy_helper.from_array(np.array([0, 1, 0], np.float32), "bias")
+    nodes = [
+        helper.make_node("Flatten", ["images"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "weights", "bias"], ["logits"]),
+    ]
+    graph = helper.make_graph(nodes, "constant", [images], [logits], [weights, bias])
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -1,0 +1,338 @@
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.folder import RunFolder, append_line, read_arrays, read_json, write_arrays, write_json, write_text
+from common.intervals import wilson
+from experiments import wording
+from experiments.report import write_report
+from experiments.run_files import read_run
+from experiments.run_formats import Ledger
+from server.measures import measure
+
+MakeRun = Callable[..., RunFolder]
+VOID = {"meta", "img", "br", "link", "hr", "input"}
+
+
+class Page(HTMLParser):
+    """Elements, identifiers, addresses and text of a page; complains about tags that do not close."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for found, attributes in self.tags if found == tag]
+
+
+def page(folder: RunFolder) -> Page:
+    return Page(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_the_report_loads_nothing_and_runs_nothing(finished_run: RunFolder) -> None:
+    found = page(finished_run)
+    assert not {"script", "link", "iframe", "object", "embed"} & {tag for tag, _ in found.tags}
+    for tag, attributes in found.tags:
+        assert not [name for name in attributes if name.startswith("on")], tag
+        for name in ("src", "href", "xlink:href", "srcset", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,")), (tag, attributes)
+    style = re.findall(r"<style>.*?</style>", write_report(finished_run).read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(style) >= 1
+    assert not [rule for rule in style if "@import" in rule or "url(" in rule]
+
+
+def test_everything_that_is_pointed_to_is_in_the_page_once(finished_run: RunFolder) -> None:
+    found = page(finished_run)
+    identifiers = [str(attributes["id"]) for _, attributes in found.tags if "id" in attributes]
+    assert len(identifiers) == len(set(identifiers))
+    pointed = {
+        str(a[name])[1:] for _, a in found.tags for name in ("href", "xlink:href") if str(a.get(name)).startswith("#")
+    }
+    assert pointed <= set(identifiers)
+
+
+def test_pictures_and_tables_can_be_read_by_those_who_do_not_see_them(finished_run: RunFolder) -> None:
+    found = page(finished_run)
+    assert found.all("html")[0]["lang"] == "en"
+    assert all(image["alt"] for image in found.all("img"))
+    assert all(drawing["aria-label"] for drawing in found.all("svg"))
+    assert len(found.all("caption")) == len(found.all("table"))
+    assert all("scope" in head for head in found.all("th"))
+    numbers = re.findall(r"Table (\d+)\.", found.text)
+    assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
+    assert re.findall(r"Figure (\d+)\.", found.text) == ["1", "2", "3", "4"]
+
+
+def test_the_verdict_comes_before_everything_else(finished_run: RunFolder) -> None:
+    text = page(finished_run).text
+    verdict = text.index("Private, small and useful, but not robust.")
+    assert verdict < text.index("Private? ✓ Yes") < text.index("Against whom", text.index("Robust? ✕ No"))
+    assert "ε = 6.90" in text[: text.index("Table 1.")]
+    for asked in ("asked: ε ≤ 8 (stated)", "asked: ≥ 50 % (default)", "asked: ≥ 70 % (default)"):
+        assert asked in text
+
+
+def test_every_accuracy_has_its_n_and_its_interval(finished_run: RunFolder) -> None:
+    text = page(finished_run).text
+    for value, n in ((0.842, 500), (0.3, 200), (0.255, 200), (0.683, 60), (0.83, 300)):
+        assert f"{100 * value:.1f} % ({wording.interval(wilson(value, n))})" in text
+    assert f"95 % interval {wording.interval(wilson(0.295, 200))}, n = 200" in text.replace("\xa0", " ")
+
+
+def test_medical_measures_are_shown_clean_and_under_attack_if_there_are_any(
+    finished_run: RunFolder, make_run: MakeRun
+) -> None:
+    text = page(finished_run).text
+    assert "0.953" in text
+    assert "0.610" in text
+    assert f"92.0 % ({wording.interval(wilson(0.92, 350))})" in text
+    shutil.rmtree(finished_run.path)
+    assert "AUROC" not in page(make_run(rows=[measure("int8", "clean", "none", "accuracy", 0.9, 500)])).text
+
+
+def test_whose_epsilon_holds_and_whose_does_not_is_said(finished_run: RunFolder) -> None:
+    text = page(finished_run).text
+    assert "for each record of north hospital, the honest client with the weakest guarantee." in text
+    assert "south hospital is malicious and ignores differential privacy: no ε holds for its own records." in text
+
+
+def test_without_a_guarantee_none_is_printed(make_run: MakeRun) -> None:
+    text = page(make_run(private=False)).text
+    assert "Private? ✕ No no guarantee" in text
+    assert "No guarantee holds: north hospital and east hospital train without differential privacy" in text
+    assert "non-private: no guarantee" in text
+
+
+def test_synthetic_data_is_said_first_and_only_if_it_is(make_run: MakeRun) -> None:
+    folder = make_run()
+    text = page(folder).text
+    assert text.index("Synthetic data.") < text.index("but not robust")
+    manifest = read_json(folder.manifest)
+    manifest["data"]["synthetic"] = False
+    write_json(folder.manifest, manifest)
+    assert "synthetic data." not in page(folder).text.lower()
+
+
+def test_an_evaluation_that_flags_itself_is_not_to_be_believed_and_the_reasons_come_first(make_run: MakeRun) -> None:
+    text = page(make_run(credible=False)).text
+    assert text.index("Not to be believed.") < text.index("gradients are masked.") < text.index("is not decided.")
+    assert "Robust? ? Not decided" in text
+
+
+def test_a_credible_evaluation_is_not_called_into_question(finished_run: RunFolder) -> None:
+    assert "Not to be believed" not in page(finished_run).text
+
+
+def test_what_others_wrote_is_shown_as_text(make_run: MakeRun) -> None:
+    evil = '<script>alert("1")</script><img src=http://x/ onerror=a>'
+    folder = make_run(reason=evil, classes=("normal", evil, "$v$"))
+    ledger = read_json(folder.ledger)
+    ledger["clients"][1]["name"] = ledger["clients"][1]["strategy"] = evil
+    write_json(folder.ledger, ledger)
+    found = page(folder)
+    assert found.text.count(evil) >= 4
+    test_the_report_loads_nothing_and_runs_nothing(folder)
+
+
+def test_the_same_folder_gives_the_same_bytes(finished_run: RunFolder, tmp_path: Path) -> None:
+    first = write_report(finished_run).read_bytes()
+    copy = RunFolder(tmp_path / "elsewhere")
+    shutil.copytree(finished_run.path, copy.path)
+    assert write_report(copy).read_bytes() == first
+
+
+def test_only_the_report_is_written(finished_run: RunFolder) -> None:
+    before = {path: path.read_bytes() for path in finished_run.path.iterdir()}
+    write_report(finished_run)
+    after = {path: path.read_bytes() for path in finished_run.path.iterdir()}
+    assert after.keys() - before.keys() == {finished_run.report}
+    assert all(after[path] == content for path, content in before.items())
+
+
+def test_images_show_what_was_predicted(finished_run: RunFolder) -> None:
+    found = page(finished_run)
+    assert len(found.all("img")) == 18
+    assert "Truth: bacterial" in found.text
+    assert "at most 8/255" in found.text
+    finished_run.examples.unlink()
+    assert page(finished_run).all("img") == []
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3])
+def test_images_of_any_number_of_channels_are_shown(make_run: MakeRun, channels: int) -> None:
+    assert len(page(make_run(channels=channels)).all("img")) == 18
+
+
+def test_a_run_that_was_not_attacked_is_reported(make_run: MakeRun) -> None:
+    rows = [measure(target, "clean", "none", "accuracy", 0.9, 500) for target in ("fp32", "int8")]
+    text = page(make_run(rows=rows, examples=False)).text
+    assert "No adversary was tried." in text
+    assert "Of the adversaries tried" not in text
+
+
+def test_a_federation_of_many_clients_and_rounds_names_those_that_were_refused(make_run: MakeRun) -> None:
+    folder = make_run()
+    folder.rounds.unlink()
+    for number in range(1, 31):
+        clients: list[dict[str, object]] = [
+            {"name": f"client-{i}", "status": "accepted" if i else "silent",
+             "reason": "" if i else "no reply within 5 s", "examples": 1, "bytes_up": 1,
+             "bytes_down": 1, "accuracy": 0.5 if i else None, "metrics": {}}
+            for i in range(60)
+        ]  # fmt: skip
+        append_line(
+            folder.rounds,
+            {"round": number, "status": "skipped", "reason": "why not", "seconds": 1.0, "accuracy": 0.5,
+             "accuracy_records": 100, "clients": clients},
+        )  # fmt: skip
+    text = page(folder).text
+    assert text.count("59 of 60 accepted, alone 50.0 % to 50.0 %") == 30
+    assert text.count("no reply within 5 s") == 30
+    assert text.count("skipped: why not") == 30
+
+
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "partition.json", "rounds.jsonl", "ledger.json", "results.csv", "evaluation.json"]
+)
+def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(finished_run: RunFolder, name: str) -> None:
+    (finished_run.path / name).unlink()
+    with pytest.raises(
+        UserError, match=re.escape(f"{name} missing; resume it with: psreval run {finished_run.experiment}")
+    ):
+        write_report(finished_run)
+    assert not finished_run.report.exists()
+
+
+def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run's folder"):
+        write_report(RunFolder(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["experiment.toml", "manifest.json", "partition.json", "rounds.jsonl", "ledger.json", "results.csv",
+     "evaluation.json", "examples.safetensors"],
+)  # fmt: skip
+@pytest.mark.parametrize("damage", ["truncated", "binary", "other"])
+def test_a_damaged_file_is_named(finished_run: RunFolder, name: str, damage: str) -> None:
+    path = finished_run.path / name
+    content = path.read_bytes()
+    end = content.rindex(b'"') if name == "experiment.toml" else len(content) * 2 // 3
+    path.write_bytes({"truncated": content[:end], "binary": b"\xff\xfe\x00\x01", "other": b"[]"}[damage])
+    with pytest.raises(UserError, match=re.escape(str(path))):
+        write_report(finished_run)
+
+
+def test_a_value_of_the_wrong_kind_is_named_with_its_place(finished_run: RunFolder) -> None:
+    evaluation = read_json(finished_run.evaluation)
+    evaluation["verdict"]["robust"]["holds"] = "maybe"
+    write_json(finished_run.evaluation, evaluation)
+    with pytest.raises(UserError, match=r"evaluation\.json.*verdict\.robust\.holds"):
+        write_report(finished_run)
+
+
+def test_a_number_that_is_none_is_refused(finished_run: RunFolder) -> None:
+    write_text(finished_run.ledger, finished_run.ledger.read_text().replace("6.9", "NaN"))
+    with pytest.raises(UserError, match=re.escape(str(finished_run.ledger))):
+        write_report(finished_run)
+
+
+def test_examples_of_a_class_that_is_none_are_refused(finished_run: RunFolder) -> None:
+    arrays = read_arrays(finished_run.examples)
+    write_arrays(finished_run.examples, arrays | {"labels": arrays["labels"] + 2}, {"eps": "0.1"})
+    with pytest.raises(UserError, match=r"examples\.safetensors names a class"):
+        write_report(finished_run)
+    write_arrays(finished_run.examples, arrays | {"labels": torch.zeros(1, dtype=torch.int64)})
+    with pytest.raises(UserError, match=r"examples\.safetensors.*do not match"):
+        write_report(finished_run)
+
+
+def test_keys_that_a_later_version_adds_are_passed_over(finished_run: RunFolder) -> None:
+    for path in (finished_run.manifest, finished_run.ledger, finished_run.evaluation, finished_run.partition):
+        write_json(path, read_json(path) | {"later": {"a": 1}})
+    write_report(finished_run)
+
+
+@pytest.mark.parametrize(
+    ("holds", "sentence"),
+    [
+        ((True, True, True, True), "Private, robust, small and useful."),
+        ((False, False, False, False), "Neither private, nor robust, nor small, nor useful."),
+        ((True, None, True, True), "Private, small and useful; whether it is robust is not decided."),
+        ((False, True, True, True), "Robust, small and useful, but not private."),
+        ((None, False, False, False), "Not robust, not small and not useful; whether it is private is not decided."),
+        ((None, None, None, None), "Whether it is private, robust, small and useful is not decided."),
+    ],
+)
+def test_the_headline_says_every_answer_once(
+    finished_run: RunFolder, holds: tuple[bool | None, ...], sentence: str
+) -> None:
+    evaluation = read_json(finished_run.evaluation)
+    for question, answer in zip(wording.QUESTIONS, holds, strict=True):
+        evaluation["verdict"][question]["holds"] = answer
+    write_json(finished_run.evaluation, evaluation)
+    assert wording.headline(read_run(finished_run).evaluation) == sentence
+
+
+def test_malicious_clients_alone_promise_nobody_anything() -> None:
+    client = {"name": "m", "strategy": "s", "honest": False, "private": True, "records": 1, "epsilon": 1.0}
+    ledger = Ledger.model_validate(json.loads(json.dumps({"clients": [client], "worst_honest_epsilon": None})))
+    first, second = wording.whose_epsilon(ledger)
+    assert first.startswith("No honest client took part")
+    assert second == "m is malicious and yet keeps its ledger."
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (wording.grey_levels(8 / 255), "8/255"),
+        (wording.grey_levels(0.3), "0.3"),
+        (wording.power_of_ten(1e-5), "10⁻⁵"),
+        (wording.power_of_ten(2.5e-4), "2.5·10⁻⁴"),
+        (wording.size(999), "999 B"),
+        (wording.size(2_447_946 * 4), "9.79 MB"),
+        (wording.size(999_999), "1.00 MB"),
+        (wording.size(123_456), "123 kB"),
+        (wording.duration(0.44), "0.4 s"),
+        (wording.duration(59.7), "1 min 0 s"),
+        (wording.duration(7800), "2 h 10 min"),
+        (wording.percent(None), "–"),
+        (wording.epsilon(None), "no guarantee"),
+        (wording.sentence("int8: less"), "int8: less."),
+        (wording.sentence("why?"), "Why?"),
+        (wording.listed(["a", "b", "c"]), "a, b and c"),
+        (wording.partition_spec([3.0, 1.0]), "sizes 3 : 1"),
+    ],
+)
+def test_numbers_in_words(said: str, expected: str) -> None:
+    assert said == expected

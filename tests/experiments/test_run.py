@@ -1,0 +1,276 @@
+"""A whole run, small: equal bytes every time, resumed after a kill, never done twice, mistakes told before hours are spent."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import server.evaluator
+import server.federation
+from common.config import Experiment, parse
+from common.data import prepare
+from common.errors import UserError
+from common.folder import RunFolder, read_json, read_lines
+from experiments.run import run, train
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "name": "tiny",
+    "data": {"image_size": 28, "train_records": 60, "public_records": 24, "test_records": 24},
+    "model": {"width": 4},
+    "training": {"batch_size": 16},
+    "federation": {"rounds": 2},
+    "clients": [
+        {"name": "good"},
+        {"name": "bad", "strategy": "data-poisoner", "options": {"fraction": 0.5, "steps": 2}},
+    ],
+    "evaluation": {"records": 12, "query_records": 6, "queries": 10, "steps": 2},
+}
+
+
+@pytest.fixture(autouse=True)
+def _quick_latencies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.evaluator, "LATENCY_SECONDS", 0.05)
+
+
+def tiny(**changes: object) -> Experiment:
+    return parse(TINY, "tiny").change({key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    server.evaluator.LATENCY_SECONDS = 0.05
+    return run(tiny(), tmp_path_factory.mktemp("runs"))
+
+
+def test_a_run_leaves_everything_that_its_folder_promises(whole: RunFolder) -> None:
+    for path in (
+        whole.experiment,
+        whole.manifest,
+        whole.partition,
+        whole.rounds,
+        whole.ledger,
+        whole.model,
+        whole.int8_model,
+        whole.results,
+        whole.evaluation,
+        whole.examples,
+        whole.report,
+        whole.model_card,
+    ):
+        assert path.stat().st_size > 0, path
+    assert not whole.checkpoint.exists()
+    assert [line["status"] for line in read_lines(whole.rounds)] == ["aggregated"] * 2
+    told = read_json(whole.manifest)
+    assert told["hash"] == whole.path.name
+    assert set(told["bytes"]) == {"good", "bad"}
+    assert set(told["seconds"]) == {"federation", "evaluation"}
+    report = whole.report.read_text()
+    assert "synthetic" in report.lower()
+    assert "<script src" not in report
+    assert "http://" not in report.replace("http://www.w3.org", "")
+
+
+def test_the_same_description_gives_the_same_bytes(whole: RunFolder, tmp_path: Path) -> None:
+    again = run(tiny(), tmp_path)
+    for path in (whole.model, whole.int8_model, whole.results, whole.examples, whole.partition, whole.ledger):
+        assert (again.path / path.name).read_bytes() == path.read_bytes(), path.name
+
+
+def test_another_seed_gives_another_model(whole: RunFolder, tmp_path: Path) -> None:
+    experiment = tiny(seed=2)
+    folder = train(experiment, prepare(experiment.data), tmp_path, "inprocess")
+    assert folder.model.read_bytes() != whole.model.read_bytes()
+
+
+def test_what_has_been_done_is_not_done_again(whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("done again")
+
+    monkeypatch.setattr("experiments.run._federate", never)
+    monkeypatch.setattr("experiments.run.evaluate", never)
+    before = whole.results.read_bytes()
+    assert run(tiny(), whole.path.parents[1]) == whole
+    assert whole.results.read_bytes() == before
+
+
+def test_a_federation_in_the_store_serves_another_evaluation(whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("experiments.run._federate", never)
+    other = run(tiny(evaluation__steps=3, name="tiny-harder"), whole.path.parents[1])
+    assert other.model.read_bytes() == whole.model.read_bytes()
+    assert read_json(other.manifest)["federation_from"] == str(whole.path)
+    assert len(list(read_lines(other.rounds))) == 2
+
+
+def test_a_transfer_generator_is_trained_first_and_stored(tmp_path: Path) -> None:
+    experiment = tiny(
+        federation__rounds=1,
+        evaluation__threats=["white-box", "transfer"],
+        evaluation__generators=[{"name": "twin", "changes": {"seed": 2}}],
+    )
+    folder = run(experiment, tmp_path)
+    assert len(list((tmp_path / "tiny").glob("*/model.safetensors"))) == 2
+    rows = folder.results.read_text()
+    assert "fp32,transfer,pgd,twin" in rows
+    assert "int8,transfer,worst,twin" in rows
+
+
+@pytest.mark.parametrize(
+    ("generators", "words"),
+    [
+        ([], "needs at least one"),
+        ([{"name": "itself"}], "is the attacked model itself"),
+        ([{"name": "larger", "changes": {"model.width": 8}}], "does not fit"),
+        ([{"name": "typo", "changes": {"sed": 2}}], "did you mean 'seed'"),
+    ],
+)
+def test_a_generator_that_does_not_fit_is_told(tmp_path: Path, generators: list, words: str) -> None:
+    experiment = tiny(evaluation__threats=["transfer"], evaluation__generators=generators)
+    with pytest.raises(UserError, match=words):
+        run(experiment, tmp_path)
+
+
+def test_private_training_ends_at_its_epsilon_and_the_ledger_says_so(tmp_path: Path) -> None:
+    experiment = tiny(
+        privacy__enabled=True,
+        privacy__accountant="rdp",
+        privacy__epsilon=5.0,
+        privacy__delta=1e-3,
+        clients=[{"count": 2}],
+    )
+    folder = train(experiment, prepare(experiment.data), tmp_path, "inprocess")
+    table = read_json(folder.ledger)
+    assert 4.5 < table["worst_honest_epsilon"] <= 5.0 + 1e-6
+    for client in table["clients"]:
+        assert [entry["round"] for entry in client["entries"]] == [1, 2]
+        assert client["epsilon_by_round"][0] < client["epsilon_by_round"][1] == client["epsilon"]
+
+
+def test_a_malicious_client_that_ignores_privacy_does_not_void_the_honest_one_s(tmp_path: Path) -> None:
+    clients = [{"name": "good"}, {"name": "bad", "strategy": "label-flipper", "private": False}]
+    experiment = tiny(privacy__enabled=True, privacy__accountant="rdp", privacy__delta=1e-3, clients=clients)
+    table = read_json(train(experiment, prepare(experiment.data), tmp_path, "inprocess").ledger)
+    good, bad = table["clients"]
+    assert bad["epsilon"] is None
+    assert table["worst_honest_epsilon"] == good["epsilon"] is not None
+
+
+def test_ledgers_and_model_are_the_same_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes = {"privacy__enabled": True, "privacy__accountant": "rdp", "privacy__delta": 1e-3, "federation__rounds": 3}
+    experiment = tiny(**changes)
+    dataset = prepare(experiment.data)
+    undisturbed = train(experiment, dataset, tmp_path / "a", "inprocess")
+
+    saved = server.federation.Progress.save
+
+    def killed_after_two(self: server.federation.Progress, folder: RunFolder) -> None:
+        if self.round == 3:
+            raise KeyboardInterrupt
+        saved(self, folder)
+
+    monkeypatch.setattr(server.federation.Progress, "save", killed_after_two)
+    with pytest.raises(KeyboardInterrupt):
+        train(experiment, dataset, tmp_path / "b", "inprocess")
+    monkeypatch.undo()
+    resumed = train(experiment, dataset, tmp_path / "b", "inprocess")
+    assert resumed.model.read_bytes() == undisturbed.model.read_bytes()
+    assert read_json(resumed.ledger) == read_json(undisturbed.ledger)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ("def prepare(self, r, m): raise ValueError('scanner is broken')", "scanner is broken"),
+        ("def prepare(self, r, m): return None", "Mine.prepare returned nothing"),
+        ("def train(self, m, r): return {'loss': float('nan')}", "Mine.train"),
+        ("def train(self, m, r): return 3", "Mine.train returned"),
+        ("def send(self, u, r): return {k: v * float('nan') for k, v in u.items()}", "not finite"),
+        ("def send(self, u, r): return {k: v[:1] for k, v in u.items()}", "Mine.send returned weights"),
+        ("def send(self, u, r): return {}", "Mine.send left out"),
+    ],
+)
+def test_a_broken_custom_strategy_costs_its_client_the_round_and_is_told(tmp_path: Path, code: str, words: str) -> None:
+    (tmp_path / "mine.py").write_text(f"from clients.honest import Honest\nclass Mine(Honest):\n    {code}\n")
+    clients = [{"name": "good"}, {"name": "mine", "strategy": f"{tmp_path / 'mine.py'}:Mine"}]
+    experiment = tiny(federation__rounds=1, clients=clients)
+    folder = train(experiment, prepare(experiment.data), tmp_path / "runs", "inprocess")
+    (line,) = read_lines(folder.rounds)
+    good, mine = line["clients"]
+    assert good["status"] == "accepted"
+    assert mine["status"] == "refused"
+    assert words in mine["reason"]
+
+
+def test_a_full_disk_keeps_finished_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment = tiny(federation__rounds=3)
+    dataset = prepare(experiment.data)
+    real = os.fsync
+    count = {"left": 10**9}
+
+    def fsync(handle: int) -> None:
+        if count["left"] <= 0:
+            raise OSError(28, "No space left on device")
+        count["left"] -= 1
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    saved = server.federation.Progress.save
+
+    def save(self: server.federation.Progress, folder: RunFolder) -> None:
+        if self.round == 3:
+            count["left"] = 0
+        saved(self, folder)
+
+    monkeypatch.setattr(server.federation.Progress, "save", save)
+    with pytest.raises(UserError, match=r"No space left on device.*finished rounds are kept"):
+        train(experiment, dataset, tmp_path, "inprocess")
+    monkeypatch.undo()
+    folder = train(experiment, dataset, tmp_path, "inprocess")
+    assert [line["round"] for line in read_lines(folder.rounds)] == [1, 2, 3]
+
+
+@pytest.mark.processes
+def test_ctrl_c_stops_within_seconds_and_the_same_command_resumes(tmp_path: Path) -> None:
+    description = tmp_path / "tiny.toml"
+    description.write_text(tiny(federation__rounds=40).to_toml())
+    command = [sys.executable, "-m", "experiments.cli", "run", str(description), "--runs", str(tmp_path / "runs")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 120
+    rounds = tmp_path / "runs"
+    while time.monotonic() < deadline and not list(rounds.glob("*/*/rounds.jsonl")):
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert "the same command resumes" in told
+    assert "Traceback" not in told
+    (lines,) = rounds.glob("*/*/rounds.jsonl")
+    reached = len(lines.read_text().splitlines())
+    assert 1 <= reached < 40
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert len(lines.read_text().splitlines()) == 40
+
+
+@pytest.mark.processes
+def test_ray_gives_the_same_model_bit_for_bit(whole: RunFolder, tmp_path: Path) -> None:
+    description = tmp_path / "tiny.toml"
+    description.write_text(tiny().to_toml())
+    command = [sys.executable, "-m", "experiments.cli", "run", str(description), "--runner", "ray"]
+    done = subprocess.run(
+        [*command, "--runs", str(tmp_path / "runs")], cwd=ROOT, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    (model,) = (tmp_path / "runs").glob("*/*/model.safetensors")
+    assert model.read_bytes() == whole.model.read_bytes()
+    noise = [line for line in done.stderr.splitlines() if "DEPRECATED" in line or "ray" in line.lower()]
+    assert noise == []
+    assert json.loads((model.parent / "manifest.json").read_text())["runner"] == "ray"
