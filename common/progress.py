@@ -28,11 +28,11 @@ def track(steps: Iterable[T], title: str, total: int) -> Iterator[T]:
             _report(title, done, total)
 
 
-def plain_lines(title: str, done: int, total: int, *, every: float = 10.0, _last: dict[str, float] = {}) -> None:  # noqa: B006
-    """Print a line when a step begins, at most every ``every`` seconds, and when it ends."""
+def plain_lines(title: str, done: int, total: int, *, every: float = 5.0, _last: dict[str, float] = {}) -> None:  # noqa: B006
+    """Print a line at most every ``every`` seconds; a step that is shorter stays silent."""
     now = time.monotonic()
     if done == 0:
         _last[title] = now
-    elif done >= total or now - _last.get(title, 0.0) >= every:
+    elif now - _last.get(title, 0.0) >= every:
         _last[title] = now
         print(f"{title}: {done}/{total}", file=sys.stderr, flush=True)

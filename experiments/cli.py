@@ -140,14 +140,13 @@ def main() -> None:
     _prepare_process()
     from common.errors import UserError
 
+    stopped = "psreval: stopped; finished rounds are kept, and the same command resumes"
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns Exit and Ctrl-C into a number here
     except UserError as error:
         _end(EXIT_MISTAKE, f"psreval: {error}")
-    except typer.Exit as leave:
-        _end(leave.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        _end(EXIT_STOPPED, "psreval: stopped; finished rounds are kept, and the same command resumes")
+        _end(EXIT_STOPPED, stopped)
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the command line itself was mistaken
             _end(EXIT_MISTAKE, f"psreval: {error.format_message()} (psreval --help)")
@@ -155,7 +154,7 @@ def main() -> None:
 
         traceback.print_exc()
         _end(EXIT_DEFECT, "psreval: this is a defect of psreval, not your mistake; please report the lines above")
-    _end(0)
+    _end(code or 0, stopped if code == EXIT_STOPPED else "")
 
 
 def _prepare_process() -> None:

@@ -8,10 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from common.config import RESULTS_VERSION, Experiment
-from common.data import Dataset, Split, normalisation
+from common.data import Dataset, normalisation
 from server.processor import has_vnni
 
 PACKAGES = ("flwr", "torch", "torchvision", "opacus", "torchattacks", "ray", "numpy", "onnxruntime", "onnx")
@@ -37,10 +35,7 @@ def manifest(experiment: Experiment, dataset: Dataset, runner: str) -> dict[str,
             "image_size": dataset.image_size,
             "mean": mean,
             "std": std,
-            "counts": {
-                name: _counts(split, len(dataset.classes))
-                for name, split in (("train", dataset.train), ("public", dataset.public), ("test", dataset.test))
-            },
+            "counts": dataset.counts(),
             "notes": list(dataset.notes),
         },
         "runner": runner,
@@ -92,10 +87,6 @@ def commit() -> str | None:
 def now() -> str:
     """Return the time in UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _counts(split: Split, classes: int) -> list[int]:
-    return np.bincount(split.labels, minlength=classes).tolist()
 
 
 def _version(package: str) -> str:

@@ -1,5 +1,6 @@
 """Running an experiment: data, federation, evaluation, report; each part is skipped where it has been done."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, finished_federation
 from server.aggregation import build_strategy as build_aggregation
 from server.app import run_folder, serve
+from server.deployment import check_deployable
 from server.evaluator import evaluate
 from server.federation import initial_model
 
@@ -39,6 +41,7 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFol
     """
     if runner not in RUNNERS:
         raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # what a round did is in rounds.jsonl
     dataset = prepare(experiment.data)
     check(experiment, dataset)
     generators = _generators(experiment, dataset, runs, runner)
@@ -60,7 +63,7 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
         UserError: an unknown strategy, option, attack, rule or model, an unreachable ε, too few images.
     """
     build_aggregation(experiment.federation.aggregation, experiment.federation.aggregation_options)
-    initial_model(experiment, dataset)
+    check_deployable(initial_model(experiment, dataset), (dataset.channels, dataset.image_size, dataset.image_size))
     for attack in (*experiment.evaluation.attacks, *experiment.evaluation.query_attacks):
         find(attack)
     shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)

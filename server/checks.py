@@ -65,7 +65,7 @@ class _RefusedError(Exception):
 
 def _check(reply: Message, expected: Mapping[str, Tensor], announced: int, limit: int) -> Update:
     if reply.has_error():
-        raise _RefusedError(f"the client failed: {_short(reply.error.reason)}")
+        raise _RefusedError(f"the client failed: {_short(str(reply.error.reason))}")
     content = reply.content
     about = content.config_records.get(CLIENT)
     if about is not None and "refusal" in about:

@@ -231,6 +231,8 @@ def _aggregate(
         record, _ = strategy.aggregate_train(number, replies)
     except (Exception, SystemExit) as error:
         return {"status": "skipped", "reason": f"{type(strategy).__name__} failed: {type(error).__name__}: {error}"}
+    if record is None:
+        return {"status": "skipped", "reason": f"{type(strategy).__name__} returned no arrays"}
     problem = _problem(record, progress.arrays)
     if problem:
         return {"status": "skipped", "reason": f"{type(strategy).__name__} {problem}"}
@@ -238,9 +240,7 @@ def _aggregate(
     return {"status": "aggregated", "reason": ""}
 
 
-def _problem(record: ArrayRecord | None, expected: Mapping[str, Tensor]) -> str:
-    if record is None:
-        return "returned no arrays"
+def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
     arrays = from_record(record)
     if arrays.keys() != expected.keys():
         return "returned arrays of other names"

@@ -100,7 +100,7 @@ def _participant(node: int, reply: Message | None, names: list[str]) -> Particip
     if reply is None:
         return replace(unknown, problem="did not introduce itself in time")
     if reply.has_error():
-        lines = reply.error.reason.strip().splitlines()
+        lines = str(reply.error.reason).strip().splitlines()
         return replace(unknown, problem=(lines[-1] if lines else "failed to introduce itself")[:300])
     try:
         about = reply.content.config_records[CLIENT]

@@ -40,7 +40,7 @@ def attack_rows(
     budget = (evaluation.eps, evaluation.step_size, evaluation.steps)
 
     for answer in answers.scored:
-        told = {"generator": answer.generator, "budget": budget, "repeat": answer.repeat}
+        told: dict[str, Any] = {"generator": answer.generator, "budget": budget, "repeat": answer.repeat}
         truth = labels[answer.index]
         right = answer.logits.argmax(1) == truth
         where = (answer.target, answer.threat, answer.attack)
@@ -61,12 +61,12 @@ def attack_rows(
                 chosen = [answer for answer in under if name in ("", answer.generator)]
                 index = np.unique(np.concatenate([answer.index for answer in chosen]))
                 right = right_in_worst_case(chosen, labels, right_before[target])[index]
-                told = {"generator": name, "budget": budget}
-                rows.append(measure(target, threat, "worst", "accuracy", float(right.mean()), len(right), **told))
+                among: dict[str, Any] = {"generator": name, "budget": budget}
+                rows.append(measure(target, threat, "worst", "accuracy", float(right.mean()), len(right), **among))
                 before = right_before[target][index]
                 if before.any():
                     success = float((~right[before]).mean())
-                    rows.append(measure(target, threat, "worst", "attack_success", success, int(before.sum()), **told))
+                    rows.append(measure(target, threat, "worst", "attack_success", success, int(before.sum()), **among))
         if mine:
             index = np.unique(np.concatenate([answer.index for answer in mine]))
             right = right_in_worst_case(mine, labels, right_before[target])[index]

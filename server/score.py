@@ -28,9 +28,7 @@ def logits_of(model: nn.Module | Callable[[Tensor], Tensor], images: Images, *, 
     try:
         with torch.inference_mode():
             parts = [
-                model(as_float(torch.as_tensor(np.array(images[start : start + batch_size]))).to(device))
-                .float()
-                .cpu()
+                model(as_float(_tensor(images[start : start + batch_size])).to(device)).float().cpu()
                 for start in range(0, len(images), batch_size)
             ]
     finally:
@@ -76,6 +74,11 @@ def disease_measures(logits: np.ndarray, labels: np.ndarray, normal: int) -> dic
         measures["sensitivity"] = (float(told_sick[sick].mean()), int(sick.sum()))
         measures["specificity"] = (float((~told_sick[~sick]).mean()), int((~sick).sum()))
     return measures
+
+
+def _tensor(images: Images) -> Tensor:
+    # A copy: memory-mapped images cannot be written to, which torch warns about.
+    return images if isinstance(images, Tensor) else torch.from_numpy(np.array(images))
 
 
 def _device_of(model: object) -> torch.device:

@@ -9,34 +9,42 @@ from common.config import Data
 from common.data.arrays import Pair, check_pair, open_arrays
 from common.data.source import Located
 from common.errors import UserError
-from common.loading import load
+from common.loading import file_digest, load
 
 _SHAPE = "return (images, labels) of train, the same or None of public, and (images, labels) of test"
+
+_fingerprints: dict[tuple[str, str], str] = {}
+"""Of what each function returned in this process, by name and its file's content: every client of a run asks for it."""
 
 
 def locate(data: Data, cache: Path) -> Located:
     """Call the function that ``data.source`` names and identify the data by what it returned.
 
     ``function()`` returns ``((images, labels), (images, labels) or None, (images, labels))``: train, public and test,
-    images uint8 [N, H, W] or [N, H, W, C], labels whole numbers from 0. It is called once in every process, so it must
-    return the same each time. ``function.classes``, a tuple of names, is used if it is there.
+    images uint8 [N, H, W] or [N, H, W, C], labels whole numbers from 0. Every process calls it, so it must return the
+    same each time. ``function.classes``, a tuple of names, is used if it is there.
 
     Raises:
         UserError: the function cannot be loaded, raises, or returns anything else.
     """
     function = load(data.source, {}, "data.source")
+    size = data.image_size
     path, _, name = data.source.rpartition(":")
     what = f"{Path(path).name}:{name}"
     if not callable(function):
         raise UserError(f"data.source = '{data.source}': {name} is not a function")
-    pairs = _call(function, what)
     names = _names(function, what)
+    key = data.source, file_digest(Path(path))
+    if key in _fingerprints:
+        return Located(what, _fingerprints[key], lambda: open_arrays(_call(function, what), names, size, what))
+    pairs = _call(function, what)
     digest = sha256(repr(names).encode())
     for part, (images, labels) in pairs.items():
         digest.update(f"{part} {images.shape}".encode())
         digest.update(images.tobytes())
         digest.update(labels.tobytes())
-    return Located(what, digest.hexdigest(), lambda: open_arrays(pairs, names, data.image_size, what))
+    _fingerprints[key] = digest.hexdigest()
+    return Located(what, digest.hexdigest(), lambda: open_arrays(pairs, names, size, what))
 
 
 def _call(function: Callable[[], Any], what: str) -> dict[str, Pair]:

@@ -66,13 +66,13 @@ def test_a_mistake_is_one_sentence_with_field_value_and_remedy(tree: dict, words
 
 
 def test_a_missing_file_suggests_its_neighbour() -> None:
-    with pytest.raises(UserError, match="no file .*demoo.toml; did you mean '.*demo.toml'"):
+    with pytest.raises(UserError, match=r"no file .*demoo.toml; did you mean '.*demo.toml'"):
         load(ROOT / "experiments" / "demoo.toml")
 
 
 def test_malformed_toml_says_where(tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text("name = = 3\n")
-    with pytest.raises(UserError, match="is not valid TOML.*line 1"):
+    with pytest.raises(UserError, match=r"is not valid TOML.*line 1"):
         load(tmp_path / "x.toml")
 
 

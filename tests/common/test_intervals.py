@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pytest import approx
 from scipy.stats import binomtest
 
 from common.intervals import wilson
@@ -10,7 +10,7 @@ from common.intervals import wilson
 def test_wilson_agrees_with_scipy(n: int, data: st.DataObject) -> None:
     right = data.draw(st.integers(0, n))
     expected = binomtest(right, n).proportion_ci(method="wilson")
-    assert wilson(right / n, n) == approx((expected.low, expected.high), abs=1e-9)
+    assert wilson(right / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_nothing_is_known_from_no_records() -> None:

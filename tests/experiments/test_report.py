@@ -1,4 +1,3 @@
-import json
 import re
 import shutil
 from collections.abc import Callable
@@ -6,15 +5,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import torch
 
-from common.errors import UserError
-from common.folder import RunFolder, append_line, read_arrays, read_json, write_arrays, write_json, write_text
+from common.folder import RunFolder, append_line, read_json, write_json
 from common.intervals import wilson
 from experiments import wording
 from experiments.report import write_report
-from experiments.run_files import read_run
-from experiments.run_formats import Ledger
 from server.measures import measure
 
 MakeRun = Callable[..., RunFolder]
@@ -221,118 +216,7 @@ def test_a_federation_of_many_clients_and_rounds_names_those_that_were_refused(m
     assert text.count("skipped: why not") == 30
 
 
-@pytest.mark.parametrize(
-    "name", ["manifest.json", "partition.json", "rounds.jsonl", "ledger.json", "results.csv", "evaluation.json"]
-)
-def test_an_unfinished_run_is_refused_with_the_command_that_resumes_it(finished_run: RunFolder, name: str) -> None:
-    (finished_run.path / name).unlink()
-    with pytest.raises(
-        UserError, match=re.escape(f"{name} missing; resume it with: psreval run {finished_run.experiment}")
-    ):
-        write_report(finished_run)
-    assert not finished_run.report.exists()
-
-
-def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="is not a run's folder"):
-        write_report(RunFolder(tmp_path))
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["experiment.toml", "manifest.json", "partition.json", "rounds.jsonl", "ledger.json", "results.csv",
-     "evaluation.json", "examples.safetensors"],
-)  # fmt: skip
-@pytest.mark.parametrize("damage", ["truncated", "binary", "other"])
-def test_a_damaged_file_is_named(finished_run: RunFolder, name: str, damage: str) -> None:
-    path = finished_run.path / name
-    content = path.read_bytes()
-    end = content.rindex(b'"') if name == "experiment.toml" else len(content) * 2 // 3
-    path.write_bytes({"truncated": content[:end], "binary": b"\xff\xfe\x00\x01", "other": b"[]"}[damage])
-    with pytest.raises(UserError, match=re.escape(str(path))):
-        write_report(finished_run)
-
-
-def test_a_value_of_the_wrong_kind_is_named_with_its_place(finished_run: RunFolder) -> None:
-    evaluation = read_json(finished_run.evaluation)
-    evaluation["verdict"]["robust"]["holds"] = "maybe"
-    write_json(finished_run.evaluation, evaluation)
-    with pytest.raises(UserError, match=r"evaluation\.json.*verdict\.robust\.holds"):
-        write_report(finished_run)
-
-
-def test_a_number_that_is_none_is_refused(finished_run: RunFolder) -> None:
-    write_text(finished_run.ledger, finished_run.ledger.read_text().replace("6.9", "NaN"))
-    with pytest.raises(UserError, match=re.escape(str(finished_run.ledger))):
-        write_report(finished_run)
-
-
-def test_examples_of_a_class_that_is_none_are_refused(finished_run: RunFolder) -> None:
-    arrays = read_arrays(finished_run.examples)
-    write_arrays(finished_run.examples, arrays | {"labels": arrays["labels"] + 2}, {"eps": "0.1"})
-    with pytest.raises(UserError, match=r"examples\.safetensors names a class"):
-        write_report(finished_run)
-    write_arrays(finished_run.examples, arrays | {"labels": torch.zeros(1, dtype=torch.int64)})
-    with pytest.raises(UserError, match=r"examples\.safetensors.*do not match"):
-        write_report(finished_run)
-
-
 def test_keys_that_a_later_version_adds_are_passed_over(finished_run: RunFolder) -> None:
     for path in (finished_run.manifest, finished_run.ledger, finished_run.evaluation, finished_run.partition):
         write_json(path, read_json(path) | {"later": {"a": 1}})
     write_report(finished_run)
-
-
-@pytest.mark.parametrize(
-    ("holds", "sentence"),
-    [
-        ((True, True, True, True), "Private, robust, small and useful."),
-        ((False, False, False, False), "Neither private, nor robust, nor small, nor useful."),
-        ((True, None, True, True), "Private, small and useful; whether it is robust is not decided."),
-        ((False, True, True, True), "Robust, small and useful, but not private."),
-        ((None, False, False, False), "Not robust, not small and not useful; whether it is private is not decided."),
-        ((None, None, None, None), "Whether it is private, robust, small and useful is not decided."),
-    ],
-)
-def test_the_headline_says_every_answer_once(
-    finished_run: RunFolder, holds: tuple[bool | None, ...], sentence: str
-) -> None:
-    evaluation = read_json(finished_run.evaluation)
-    for question, answer in zip(wording.QUESTIONS, holds, strict=True):
-        evaluation["verdict"][question]["holds"] = answer
-    write_json(finished_run.evaluation, evaluation)
-    assert wording.headline(read_run(finished_run).evaluation) == sentence
-
-
-def test_malicious_clients_alone_promise_nobody_anything() -> None:
-    client = {"name": "m", "strategy": "s", "honest": False, "private": True, "records": 1, "epsilon": 1.0}
-    ledger = Ledger.model_validate(json.loads(json.dumps({"clients": [client], "worst_honest_epsilon": None})))
-    first, second = wording.whose_epsilon(ledger)
-    assert first.startswith("No honest client took part")
-    assert second == "m is malicious and yet keeps its ledger."
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        (wording.grey_levels(8 / 255), "8/255"),
-        (wording.grey_levels(0.3), "0.3"),
-        (wording.power_of_ten(1e-5), "10⁻⁵"),
-        (wording.power_of_ten(2.5e-4), "2.5·10⁻⁴"),
-        (wording.size(999), "999 B"),
-        (wording.size(2_447_946 * 4), "9.79 MB"),
-        (wording.size(999_999), "1.00 MB"),
-        (wording.size(123_456), "123 kB"),
-        (wording.duration(0.44), "0.4 s"),
-        (wording.duration(59.7), "1 min 0 s"),
-        (wording.duration(7800), "2 h 10 min"),
-        (wording.percent(None), "–"),
-        (wording.epsilon(None), "no guarantee"),
-        (wording.sentence("int8: less"), "int8: less."),
-        (wording.sentence("why?"), "Why?"),
-        (wording.listed(["a", "b", "c"]), "a, b and c"),
-        (wording.partition_spec([3.0, 1.0]), "sizes 3 : 1"),
-    ],
-)
-def test_numbers_in_words(said: str, expected: str) -> None:
-    assert said == expected

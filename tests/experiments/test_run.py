@@ -1,4 +1,4 @@
-"""A whole run, small: equal bytes every time, resumed after a kill, never done twice, mistakes told before hours are spent."""
+"""A whole run, small: equal bytes every time, resumed after a kill, never done twice, mistakes told early."""
 
 import json
 import os
@@ -242,7 +242,14 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_resumes(tmp_path: Path
     description = tmp_path / "tiny.toml"
     description.write_text(tiny(federation__rounds=40).to_toml())
     command = [sys.executable, "-m", "experiments.cli", "run", str(description), "--runs", str(tmp_path / "runs")]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     deadline = time.monotonic() + 120
     rounds = tmp_path / "runs"
     while time.monotonic() < deadline and not list(rounds.glob("*/*/rounds.jsonl")):

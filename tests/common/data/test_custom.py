@@ -41,6 +41,14 @@ def test_the_result_identifies_the_data(tmp_path: Path) -> None:
     assert named.open().classes == ("normal", "ill")
 
 
+def test_one_process_calls_the_function_once_to_identify_the_data(tmp_path: Path) -> None:
+    body = "calls = []\ndef images():\n    calls.append(1)\n    return pair(20, len(calls)), None, pair(9)"
+    first = custom.locate(data(tmp_path, body), tmp_path)
+    again = custom.locate(data(tmp_path, body), tmp_path)
+    assert first.fingerprint == again.fingerprint
+    assert len(again.open().train.labels) == 20
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

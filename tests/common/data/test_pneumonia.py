@@ -1,6 +1,7 @@
 """Laws of the chest X-ray folders."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -36,7 +37,7 @@ def test_the_file_name_tells_the_patient(name: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(("classes", "labels"), [(2, [0, 0, 1, 1]), (3, [0, 0, 1, 2])])
-def test_the_file_name_tells_the_class(tmp_path: Path, classes: int, labels: list[int]) -> None:
+def test_the_file_name_tells_the_class(tmp_path: Path, classes: Literal[2, 3], labels: list[int]) -> None:
     make(tmp_path)
     opened = pneumonia.locate(Data(source="pneumonia", path=str(tmp_path), classes=classes), tmp_path).open()
     assert opened.train.labels.tolist() == labels * 2, "val joins train"

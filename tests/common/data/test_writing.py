@@ -24,7 +24,7 @@ def some(count: int, seed: int = 0) -> np.ndarray:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    images, labels = some(1005), list(np.arange(1005) % 7)
+    images, labels = some(1005), [number % 7 for number in range(1005)]
     written = write(tmp_path, images, labels)
     found, numbers = read(tmp_path)
     assert (found == images).all()
