@@ -154,8 +154,8 @@ def _check(classes: tuple[str, ...], counts: dict[str, list[int]]) -> None:
     for name, count in zip(classes, counts["train"], strict=True):
         if count == 0:
             raise UserError(
-                f"the class '{name}' has no training image; labels must count from 0 without gaps, and every class "
-                "needs images for each split"
+                f"the class '{name}' has no training image among {sum(counts['train'])}; labels must count from 0 "
+                "without gaps, and data.train_records, if set, must leave every class some"
             )
     public = sum(counts["public"])
     lacking = [f" and none of '{name}'" for name, count in zip(classes, counts["public"], strict=True) if count == 0]
