@@ -30,12 +30,12 @@ from common.records import Records, as_float
 from common.seeds import derive
 from common.training import train
 from experiments.inprocess import InProcessGrid
-from experiments.provenance import machine
 from experiments.ray import simulate
 from server.app import serve
 from server.deployment import export_onnx, measure_compression
 from server.federation import initial_model
 from server.int8 import compress
+from server.provenance import machine
 
 REPEATS = 5
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -17,9 +16,8 @@ from clients.strategies import build_strategy
 from common.config import Experiment, Generator, load
 from common.data import Dataset, partition, prepare
 from common.errors import UserError
-from common.folder import RunFolder, read_arrays, read_json, read_lines, write_json
+from common.folder import RunFolder, read_arrays, write_text
 from experiments.model_card import write_model_card
-from experiments.provenance import manifest, now
 from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, finished_federation
 from server.aggregation import build_strategy as build_aggregation
@@ -27,6 +25,7 @@ from server.app import run_folder, serve
 from server.deployment import check_deployable
 from server.evaluator import evaluate
 from server.federation import initial_model
+from server.manifest import close_manifest, open_manifest
 
 RUNNERS = ("inprocess", "ray")
 LEAST_PUBLIC = 8
@@ -50,7 +49,7 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFol
         if not folder.results.exists():
             started = time.monotonic()
             evaluate(experiment, dataset, folder, generators)
-            _finish(folder, evaluation=time.monotonic() - started)
+            close_manifest(folder, evaluation=time.monotonic() - started)
         write_report(folder)
         write_model_card(folder)
     return folder
@@ -84,42 +83,15 @@ def train(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> 
         check_version(folder)
         if folder.model.exists():
             return folder
-        told = manifest(experiment, dataset, runner)
-        if folder.manifest.exists():
-            told["started"] = read_json(folder.manifest)["started"]
-        same = finished_federation(runs, told["federation_hash"], folder)
+        same = finished_federation(runs, experiment.digest(dataset.checksum, federation_only=True), folder)
         if same is not None:
-            told["federation_from"] = str(same.path)
-            write_json(folder.manifest, told)
+            write_text(folder.experiment, experiment.to_toml())
+            open_manifest(experiment, dataset, folder, runner, federation_from=str(same.path))
             copy_federation(same, folder)
-            serve(_no_grid(), experiment, dataset, folder)
             return folder
-        write_json(folder.manifest, told)
-        write_json(folder.partition, partition_table(experiment, dataset))
-        started = time.monotonic()
         with _client_state(folder):
             _federate(experiment, dataset, folder, runner)
-        _finish(folder, federation=time.monotonic() - started)
     return folder
-
-
-def partition_table(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
-    """Return ``partition.json``: each client's record numbers and its count of every class."""
-    roster = experiment.roster()
-    shares = partition(dataset.train.labels, len(roster), experiment.data)
-    spec = experiment.data.partition
-    return {
-        "spec": spec if isinstance(spec, str) else list(spec),
-        "seed": experiment.data.seed,
-        "clients": [
-            {
-                "name": client.name,
-                "records": share.tolist(),
-                "counts": [int((dataset.train.labels[share] == label).sum()) for label in range(len(dataset.classes))],
-            }
-            for client, share in zip(roster, shares, strict=True)
-        ],
-    }
 
 
 def load_model(folder: RunFolder, experiment: Experiment, dataset: Dataset) -> nn.Module:
@@ -137,7 +109,7 @@ def load_model(folder: RunFolder, experiment: Experiment, dataset: Dataset) -> n
 
 def _federate(experiment: Experiment, dataset: Dataset, folder: RunFolder, runner: str) -> None:
     clients_count = len(experiment.roster())
-    work = partial(serve, experiment=experiment, dataset=dataset, folder=folder)
+    work = partial(serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)
     if runner == "ray":
         from experiments.ray import simulate
 
@@ -203,27 +175,3 @@ def _client_state(folder: RunFolder) -> Iterator[None]:
             del os.environ[clients.app.STATE_VARIABLE]
         else:
             os.environ[clients.app.STATE_VARIABLE] = before
-
-
-def _finish(folder: RunFolder, **seconds: float) -> None:
-    told = read_json(folder.manifest)
-    for part, value in seconds.items():
-        told["seconds"][part] = round(told["seconds"].get(part, 0.0) + value, 2)
-    told["bytes"] = bytes_by_client(folder)
-    told["finished"] = now()
-    write_json(folder.manifest, told)
-
-
-def bytes_by_client(folder: RunFolder) -> dict[str, dict[str, int]]:
-    """Return the bytes that each client sent and received over all rounds."""
-    total: dict[str, dict[str, int]] = {}
-    for line in read_lines(folder.rounds):
-        for client in line["clients"]:
-            entry = total.setdefault(client["name"], {"up": 0, "down": 0})
-            entry["up"] += client["bytes_up"]
-            entry["down"] += client["bytes_down"]
-    return total
-
-
-def _no_grid() -> Any:
-    return None

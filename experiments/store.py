@@ -12,7 +12,7 @@ from common.config import RESULTS_VERSION
 from common.errors import UserError
 from common.folder import RunFolder, read_json
 
-FEDERATION_FILES = ("model", "rounds", "ledger", "partition")
+FEDERATION_FILES = ("model", "rounds", "ledger")
 """What a finished federation leaves, whatever is asked of its model afterwards."""
 
 

@@ -1,8 +1,11 @@
 """The Flower ServerApp, for ``flwr run .`` and for our own runners."""
 
+import time
+from logging import INFO
 from pathlib import Path
 
 from flwr.app import Context
+from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import Experiment, load
@@ -10,6 +13,7 @@ from common.data import Dataset, prepare
 from common.folder import RunFolder, write_text
 from server.evaluator import evaluate
 from server.federation import run_federation
+from server.manifest import close_manifest, open_manifest
 
 app = ServerApp()
 """What ``server.app:app`` in pyproject.toml names."""
@@ -18,19 +22,34 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation that ``run_config`` names; with ``evaluate = true`` compress and attack its model."""
-    experiment = load(str(context.run_config["experiment"]))
+    experiment = load(_description(str(context.run_config["experiment"])))
     dataset = prepare(experiment.data)
     folder = run_folder(Path(str(context.run_config["runs"])), experiment, dataset)
+    log(INFO, "psreval: the run is kept in %s", folder.path)
     serve(grid, experiment, dataset, folder)
-    if context.run_config.get("evaluate", True):
+    if context.run_config.get("evaluate", True) and not folder.results.exists():
+        if "transfer" in experiment.evaluation.threats:
+            log(INFO, "psreval: transfer attacks need a second federation; `psreval run` trains it")
+        started = time.monotonic()
         evaluate(experiment, dataset, folder, generators={})
+        close_manifest(folder, evaluation=time.monotonic() - started)
+    log(INFO, "psreval: ended; draw the report with `psreval report %s`", folder.path)
 
 
-def serve(grid: Grid, experiment: Experiment, dataset: Dataset, folder: RunFolder) -> None:
+def _description(name: str) -> Path:
+    """Return the description's file: as it is named, or beside this app, which Flower unpacks elsewhere."""
+    return Path(name) if Path(name).exists() else Path(__file__).resolve().parent.parent / name
+
+
+def serve(grid: Grid, experiment: Experiment, dataset: Dataset, folder: RunFolder, runner: str = "flower") -> None:
     """Run or resume the federation in its folder; a federation that has ended is left alone."""
+    if folder.model.exists():
+        return
+    started = time.monotonic()
     write_text(folder.experiment, experiment.to_toml())
-    if not folder.model.exists():
-        run_federation(grid, experiment, dataset, folder)
+    open_manifest(experiment, dataset, folder, runner)
+    run_federation(grid, experiment, dataset, folder)
+    close_manifest(folder, federation=time.monotonic() - started)
 
 
 def run_folder(runs: Path, experiment: Experiment, dataset: Dataset) -> RunFolder:

@@ -21,7 +21,6 @@ def made(
         write_arrays(folder.model, {"w": torch.ones(3)})
         folder.rounds.write_text("{}\n")
         folder.ledger.write_text("{}")
-        folder.partition.write_text("{}")
     return folder
 
 
@@ -49,7 +48,7 @@ def test_a_finished_federation_of_the_same_hash_is_found_and_copied(tmp_path: Pa
     mine.path.mkdir(parents=True)
     copy_federation(source, mine)
     assert mine.model.read_bytes() == source.model.read_bytes()
-    assert mine.partition.exists()
+    assert mine.rounds.read_bytes() == source.rounds.read_bytes()
 
 
 def test_a_truncated_manifest_is_not_trusted(tmp_path: Path) -> None:

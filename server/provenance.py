@@ -1,4 +1,4 @@
-"""Provenance: what code, packages, machine and data a result comes from."""
+"""Provenance: what code, packages and machine a result comes from."""
 
 import os
 import platform
@@ -8,42 +8,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from common.config import RESULTS_VERSION, Experiment
-from common.data import Dataset, normalisation
 from server.processor import has_vnni
 
 PACKAGES = ("flwr", "torch", "torchvision", "opacus", "torchattacks", "ray", "numpy", "onnxruntime", "onnx")
 
 
-def manifest(experiment: Experiment, dataset: Dataset, runner: str) -> dict[str, Any]:
-    """Return the manifest of a run that starts now."""
-    mean, std = normalisation(dataset.public)
-    return {
-        "psreval": _version("psreval"),
-        "results_version": RESULTS_VERSION,
-        "hash": experiment.digest(dataset.checksum),
-        "federation_hash": experiment.digest(dataset.checksum, federation_only=True),
-        "commit": commit(),
-        "versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES},
-        "machine": machine(),
-        "data": {
-            "source": dataset.source,
-            "synthetic": dataset.synthetic,
-            "checksum": dataset.checksum,
-            "classes": list(dataset.classes),
-            "channels": dataset.channels,
-            "image_size": dataset.image_size,
-            "mean": mean,
-            "std": std,
-            "counts": dataset.counts(),
-            "notes": list(dataset.notes),
-        },
-        "runner": runner,
-        "seconds": {},
-        "bytes": {},
-        "started": now(),
-        "finished": None,
-    }
+def package_versions() -> dict[str, Any]:
+    """Return this package's version, and under ``versions`` those of Python and of what results depend on."""
+    versions = {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES}
+    return {"psreval": _version("psreval"), "versions": versions}
 
 
 def machine() -> dict[str, Any]:
