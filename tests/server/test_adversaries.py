@@ -1,0 +1,80 @@
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import server.adversaries
+from common.config import Evaluation
+from server.adversaries import QUERIES, Scored, Targets, attack_all, gradient_sources, right_in_worst_case
+
+
+def linear(sign: float) -> nn.Module:
+    made = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    with torch.no_grad():
+        made[1].weight.copy_(sign * torch.tensor([[1.0, 1, 1, 1], [-1, -1, -1, -1]]))
+    return made.eval()
+
+
+TARGETS = Targets(fp32=linear(1), int8=linear(1), twin=linear(1))
+
+
+@pytest.fixture
+def crafted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, nn.Module]]]:
+    calls: list[tuple[str, nn.Module]] = []
+
+    def craft(name: str, model: nn.Module, images: Tensor, *_: object, **__: object) -> Tensor:
+        calls.append((name, model))
+        return images.float() / 255
+
+    monkeypatch.setattr(server.adversaries, "craft", craft)
+    return calls
+
+
+def test_whose_gradients_are_scored_on_what() -> None:
+    threats = ("white-box", "insider", "transfer", "query")
+    found = gradient_sources(Evaluation(threats=threats), TARGETS, {"other": linear(2)})
+    assert [(name, concerns) for name, _, concerns in found] == [
+        ("fp32", (("fp32", "white-box"), ("int8", "white-box"), ("int8", "insider"))),
+        ("twin", (("int8", "white-box"),)),
+        ("other", (("fp32", "transfer"), ("int8", "transfer"))),
+    ]
+    assert gradient_sources(Evaluation(threats=("query",)), TARGETS, {}) == []
+    (only,) = gradient_sources(Evaluation(threats=("insider",)), TARGETS, {})
+    assert only[2] == (("int8", "insider"),)
+
+
+def test_each_set_is_crafted_once_and_scored_wherever_it_concerns(crafted: list) -> None:
+    evaluation = Evaluation(attacks=("fgsm", "pgd"), repeats=3)
+    images = torch.randint(0, 255, (6, 1, 2, 2), dtype=torch.uint8)
+    labels = torch.zeros(6, dtype=torch.int64)
+    answers = attack_all(evaluation, TARGETS, {}, images, labels, np.array([0, 2]), seed=1)
+    # fp32 and twin: fgsm once (it has no random start), pgd three times; square on each target.
+    assert [name for name, _ in crafted] == ["fgsm", "pgd", "pgd", "pgd"] * 2 + ["square"] * 2
+    kinds = {(answer.target, answer.threat, answer.generator) for answer in answers.scored}
+    assert kinds == {
+        ("fp32", "white-box", "fp32"),
+        ("int8", "white-box", "fp32"),
+        ("int8", "insider", "fp32"),
+        ("int8", "white-box", "twin"),
+        ("fp32", "query", ""),
+        ("int8", "query", ""),
+        ("int8", "white-box", QUERIES),
+    }
+    queried = [answer for answer in answers.scored if answer.attack == "square"]
+    assert all(answer.index.tolist() == [0, 2] and len(answer.logits) == 2 for answer in queried)
+
+
+def scored(index: list[int], predictions: list[int]) -> Scored:
+    return Scored("int8", "white-box", "pgd", "fp32", 0, np.array(index), np.eye(2)[predictions])
+
+
+def test_the_worst_case_is_taken_image_by_image() -> None:
+    labels = np.array([0, 0, 1, 1])
+    clean = np.array([True, True, True, False])
+    first = scored([0, 1, 2, 3], [1, 0, 1, 1])  # fools image 0; image 3 was wrong before and stays so
+    second = scored([1, 2], [1, 1])  # fools image 1
+    assert right_in_worst_case([first, second], labels, clean).tolist() == [False, False, True, False]
+    assert right_in_worst_case([], labels, clean).tolist() == clean.tolist()
+    assert clean.tolist() == [True, True, True, False]

@@ -1,0 +1,43 @@
+from pathlib import Path
+
+from common.folder import RunFolder, append_line, read_json
+from server.manifest import bytes_by_client, close_manifest, open_manifest, partition_table
+from tests.server import federation_fixture as fixture
+
+
+def test_a_manifest_says_what_the_result_comes_from(tmp_path: Path) -> None:
+    folder, experiment, dataset = RunFolder(tmp_path / "run"), fixture.experiment(tmp_path, 2), fixture.dataset()
+    open_manifest(experiment, dataset, folder, "inprocess")
+    told = read_json(folder.manifest)
+    assert told["hash"] == experiment.digest(dataset.checksum)
+    assert told["data"]["counts"] == {"train": [20, 20], "public": [10, 10], "test": [10, 10]}
+    assert told["finished"] is None
+    assert {"torch", "flwr", "opacus", "python"} <= told["versions"].keys()
+    assert {"cpu", "cores", "memory_gib", "system", "vnni"} == told["machine"].keys()
+
+
+def test_a_resumed_run_keeps_its_start_and_adds_its_seconds(tmp_path: Path) -> None:
+    folder, experiment, dataset = RunFolder(tmp_path / "run"), fixture.experiment(tmp_path, 2), fixture.dataset()
+    open_manifest(experiment, dataset, folder, "inprocess")
+    started = read_json(folder.manifest)["started"]
+    close_manifest(folder, federation=1.5)
+    open_manifest(experiment, dataset, folder, "inprocess")
+    close_manifest(folder, federation=2.0, evaluation=1.0)
+    told = read_json(folder.manifest)
+    assert told["started"] == started
+    assert told["seconds"] == {"federation": 3.5, "evaluation": 1.0}
+
+
+def test_bytes_are_summed_over_rounds(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for up in (10, 20):
+        append_line(folder.rounds, {"clients": [{"name": "a", "bytes_up": up, "bytes_down": 5}]})
+    assert bytes_by_client(folder) == {"a": {"up": 30, "down": 10}}
+
+
+def test_every_record_is_one_client_s(tmp_path: Path) -> None:
+    dataset = fixture.dataset()
+    table = partition_table(fixture.experiment(tmp_path, 3), dataset)
+    held = sorted(number for client in table["clients"] for number in client["records"])
+    assert held == list(range(len(dataset.train)))
+    assert [sum(client["counts"]) for client in table["clients"]] == [len(c["records"]) for c in table["clients"]]

@@ -1,0 +1,82 @@
+"""The evaluation doubts itself when an attack failed, and only then."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from common.config import Experiment
+from server.adversaries import Answers, Scored, Targets
+from server.stress import doubts
+
+N = 40
+
+
+class Brightness(nn.Module):
+    """Tells bright from dark images; ``masked`` rounds its input, so that gradients vanish but the answers stay."""
+
+    def __init__(self, masked: bool = False) -> None:
+        super().__init__()
+        self.masked = masked
+        self.gain = nn.Parameter(torch.tensor(20.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = torch.round(images * 255) / 255 if self.masked else images
+        light = self.gain * (seen.flatten(1).mean(1) - 0.5)
+        return torch.stack([-light, light], dim=1)
+
+
+def told(model: nn.Module, answers: Answers, **changes: object) -> list[dict]:
+    generator = torch.Generator().manual_seed(0)
+    labels = np.arange(N) % 2
+    base = 100 + 55 * torch.from_numpy(labels)[:, None, None, None]
+    images = (base + torch.randint(-8, 8, (N, 1, 8, 8), generator=generator)).to(torch.uint8)
+    experiment = Experiment().change({"evaluation.threats": ["white-box", "transfer", "query"], **changes})
+    targets = Targets(fp32=model, int8=model, twin=model)
+    right = np.ones(N, dtype=bool)
+    return doubts(experiment, targets, images, labels, answers, {"fp32": right, "int8": right})
+
+
+def answer(threat: str, right: int, attack: str = "pgd", target: str = "fp32") -> Scored:
+    labels = np.arange(N) % 2
+    predictions = np.where(np.arange(N) < right, labels, 1 - labels)
+    generator = "fp32" if threat == "white-box" else ""
+    return Scored(target, threat, attack, generator, 0, np.arange(N), np.eye(2)[predictions])
+
+
+def sentences(found: list[dict], severity: str = "unreliable") -> str:
+    return " ".join(finding["sentence"] for finding in found if finding["severity"] == severity)
+
+
+def test_an_honest_evaluation_is_not_doubted() -> None:
+    assert told(Brightness(), Answers([answer("white-box", 10), answer("query", 12)])) == []
+
+
+def test_masked_gradients_are_doubted() -> None:
+    said = sentences(told(Brightness(masked=True), Answers([answer("white-box", N)])))
+    assert "unbounded" in said
+    assert "gradient is exactly zero" in said
+
+
+def test_a_query_attack_that_beats_white_box_is_doubted() -> None:
+    said = sentences(told(Brightness(), Answers([answer("white-box", 30), answer("query", 10, "square")])))
+    assert "a query attack leaves" in said
+
+
+def test_a_transfer_attack_that_beats_white_box_is_doubted() -> None:
+    said = sentences(told(Brightness(), Answers([answer("white-box", 30), answer("transfer", 10)])))
+    assert "a transfer attack leaves" in said
+
+
+def test_pgd_weaker_than_fgsm_is_doubted() -> None:
+    said = sentences(told(Brightness(), Answers([answer("white-box", 35), answer("white-box", 10, "fgsm")])))
+    assert "single one" in said
+
+
+def test_the_same_numbers_in_another_order_are_not() -> None:
+    found = told(Brightness(), Answers([answer("white-box", 10), answer("query", 30, "square")]))
+    assert sentences(found) == ""
+
+
+def test_what_was_not_tried_is_noted() -> None:
+    found = told(Brightness(), Answers([answer("white-box", 10)]), **{"evaluation.threats": ["white-box"]})
+    assert "not tried: transfer, query" in sentences(found, "note")
