@@ -19,14 +19,14 @@ RESULTS_VERSION = 1
 
 
 def _fraction(value: Any) -> Any:
-    """Read ``"8/255"`` as a number."""
-    if isinstance(value, str) and "/" in value:
-        above, _, below = value.partition("/")
-        try:
-            return float(above) / float(below)
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("write a number, or a fraction such as '8/255'") from None
-    return value
+    """Read ``"8/255"`` or ``"0.03"`` as a number."""
+    if not isinstance(value, str):
+        return value
+    above, _, below = value.partition("/")
+    try:
+        return float(above) / float(below or 1)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("write a number, or a fraction such as '8/255'") from None
 
 
 def _budget(value: Any) -> Any:

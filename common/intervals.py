@@ -14,4 +14,5 @@ def wilson(share: float, n: int, z: float = Z95) -> tuple[float, float]:
         return 0.0, 1.0
     centre = (share + z * z / (2 * n)) / (1 + z * z / n)
     half = z * sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # At 0 and 1 the interval ends exactly there; rounding would leave the share outside by 1e-17.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
