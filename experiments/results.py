@@ -24,7 +24,7 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"
 POISON = {"attack": "pgd", "fraction": 0.2, "labels": "predicted"}
 
 DATA: dict[str, dict[str, Any]] = {
-    "pneumoniamnist": {
+    "PneumoniaMNIST": {
         "data.source": "npz:pneumoniamnist.npz",
         "model.name": "resnet9",
         "model.width": 16,
@@ -32,7 +32,7 @@ DATA: dict[str, dict[str, Any]] = {
         "federation.rounds": 8,
         "privacy.delta": 1e-4,
     },
-    "chest x-rays": {
+    "Chest X-rays": {
         "data.source": "pneumonia",
         "data.classes": 3,
         "data.image_size": 64,
@@ -42,7 +42,7 @@ DATA: dict[str, dict[str, Any]] = {
         "federation.rounds": 8,
         "privacy.delta": 1e-4,
     },
-    "cifar-10 subset": {
+    "CIFAR-10 subset": {
         "data.source": "npz:cifar10-subset.npz",
         "model.name": "resnet9",
         "model.width": 16,
@@ -67,7 +67,9 @@ def arms(images: Path) -> Iterator[tuple[str, str, str, Experiment]]:
             if poisoned:
                 second |= {"strategy": "data-poisoner", "options": POISON, "private": False}
             for private in (False, True):
-                base = parse({"name": name.replace(" ", "-"), "clients": [{"name": "north"}, second]}, "results")
+                base = parse(
+                    {"name": name.lower().replace(" ", "-"), "clients": [{"name": "north"}, second]}, "results"
+                )
                 yield (
                     name,
                     "one client poisons" if poisoned else "both honest",
@@ -121,6 +123,25 @@ privacy line. Query: Square with 500 queries. In brackets the interval in per ce
 """
 
 
+READING = """
+## What these runs show
+
+Written by hand after reading the tables below; one seed, short training, so: observations, not laws.
+
+- **The "poisoner" hardens the model.** PGD copies that carry the labels the model itself predicts are, once the model
+  predicts well, adversarial training with correct labels: white-box accuracy at 8/255 rises from about 20 % to 56 % on
+  PneumoniaMNIST and from 0 % to 13–24 % on the X-rays, at no visible cost there; on CIFAR-10, non-private, clean
+  accuracy falls by nine points.
+- **int8 protects against nobody who holds a model.** White-box and insider accuracy of int8 lie within a point of
+  fp32's everywhere. Against Square with 500 queries int8 does look 5 to 20 points better: that is the gradient-free
+  attacker meeting coarse outputs, not robustness, since the insider's images fool the same model.
+- **Transfer is much weaker than white-box**, here from the non-private to the private model and back.
+- **Privacy cost little accuracy on the two medical sets** (ε = 7) **and 21 points on CIFAR-10.** With a poisoner the
+  private CIFAR-10 federation loses less, because the poisoner ignores DP and contributes half of the average.
+- **At 8/255 none of these small networks is robust** in the usual sense; 2/255 shows where they break.
+"""
+
+
 Cell = tuple[str, str, str, Experiment, RunFolder, RunFolder]
 """Data set, poisoned or clean, private or not, description, its run, its run at the smaller budget."""
 
@@ -136,10 +157,11 @@ def page(found: list[Cell]) -> str:
         f"{'with' if machine['vnni'] else 'without'} VNNI; torch {versions['torch']}, flwr {versions['flwr']}, "
         f"opacus {versions['opacus']}; two federations at a time, one core each; code {str(told['commit'])[:12]}.",
         CAVEATS.strip(),
+        READING.strip(),
     ]
     for name in DATA:
         cells = [cell for cell in found if cell[0] == name]
-        parts += [f"## {name.capitalize()}", _setting(cells[0]), _accuracies(cells), _costs(cells)]
+        parts += [f"## {name}", _setting(cells[0]), _accuracies(cells), _costs(cells)]
     return "\n\n".join(parts) + "\n"
 
 
