@@ -5,6 +5,7 @@ test: a slow machine is no defect.
 """
 
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Callable
@@ -199,6 +200,7 @@ def trained(name: str, width: int, epochs: int = 1) -> tuple[nn.Module, Records]
 def main() -> None:
     """Run every comparison and print one table."""
     torch.set_num_threads(1)
+    logging.getLogger("flwr").setLevel(logging.ERROR)
     console = Console(width=150)
     told = machine()
     console.print(
