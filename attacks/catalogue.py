@@ -47,6 +47,7 @@ _BUILT_IN = {
         run=_fgsm,
         summary="one full step along the sign of the gradient (arXiv 1412.6572)",
         options=lambda: ("eps",),
+        per_record=True,
         ours=True,
     ),
     "pgd": Method(
@@ -54,6 +55,7 @@ _BUILT_IN = {
         summary="projected gradient steps from a random start (arXiv 1706.06083); the default",
         options=lambda: ("eps", "step_size", "steps", "seed"),
         random_start=True,
+        per_record=True,
         ours=True,
     ),
     "fab": library.method("torchattacks:FAB"),

@@ -47,7 +47,7 @@ def craft(
     Equal arguments give equal bytes on one machine. The batch size follows from the model and the image size
     (``attacks.batches``). An image's result does not depend on it for ``fgsm`` and ``pgd``, up to rounding: the random
     starts of all the images are drawn at once from a generator of its own. Library and user attacks are seeded
-    batch by batch.
+    batch by batch, and one image may decide what is drawn for the next (``Method.per_record``).
 
     A minimum-norm attack (``fab``, ``torchattacks:CW``, ``torchattacks:DeepFool``) may find only changes beyond
     ``eps``. Such an image comes back clean, since nothing was found within the budget, or with ``project`` moved into
@@ -127,7 +127,7 @@ def _run(name: str, method: Method, model: nn.Module, images: Tensor, labels: Te
         return method.run(model, images.clone(), labels, order)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(f"attack '{name}' failed on this model: {type(error).__name__}: {error}") from error
 
 

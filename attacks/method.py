@@ -51,6 +51,8 @@ class Method:
         targeted: it can be told which label to reach.
         random_start: it takes ``Order.start``.
         least_classes: it fails on models with fewer.
+        per_record: what it does to an image follows from that image, its label, its place and the seed alone; others
+            may draw from one stream for a whole batch, where one image decides what is drawn for the next.
         ours: it is this package's own, so it may be given weights in another layout.
     """
 
@@ -63,4 +65,5 @@ class Method:
     targeted: bool = True
     random_start: bool = False
     least_classes: int = 2
+    per_record: bool = False
     ours: bool = False

@@ -1,13 +1,16 @@
 """Poison: changed images and labels in place of a client's own records; nothing is added, so N stays what it was."""
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
-from attacks.craft import craft
+from attacks.craft import craft, find
 from attacks.predict import predict
 from common.errors import UserError
+from common.progress import track
 from common.records import Records, replace
-from common.seeds import torch_generator
+from common.seeds import derive, torch_generator
 
 RULES = ("predicted", "true", "random", "target:K")
 """How a poisoned record is labelled; K is a class number, counted from 0."""
@@ -43,6 +46,7 @@ def adversarial_copies(
     labels: str = "predicted",
     classes: int,
     seed: int,
+    separately: bool = False,
     title: str = "",
 ) -> Records:
     """Return the records with those at ``index`` replaced by adversarial ones crafted against ``model``.
@@ -69,6 +73,8 @@ def adversarial_copies(
         labels: one of ``RULES``.
         classes: number of classes, at least 2.
         seed: of the attack and of random labels.
+        separately: craft each copy from its own record alone, so that no record touches another's copy, as differential
+            privacy needs. For most library attacks and all users' that means one record at a time: many times slower.
         title: shown as progress; empty shows nothing.
 
     Raises:
@@ -78,22 +84,21 @@ def adversarial_copies(
     if len(index) == 0:
         return records
     victims = records.take(index)
-    images = craft(
-        attack,
-        model,
-        victims.images,
-        victims.labels,
-        eps=eps,
-        step_size=step_size,
-        steps=steps,
-        seed=seed,
-        project=True,
-        title=title,
-    )
+    crafted = partial(craft, attack, model, eps=eps, step_size=step_size, steps=steps, project=True)
+    if separately and not find(attack).per_record:
+        numbers = track(index.tolist(), title, len(index)) if title else index.tolist()
+        copies = (
+            crafted(record.images, record.labels, seed=derive(seed, "record", number))
+            for number in numbers
+            for record in [records.take(torch.tensor([number]))]
+        )
+        images = torch.cat(list(copies))
+    else:
+        images = crafted(victims.images, victims.labels, seed=seed, title=title)
     if labels == "predicted":
         stored = predict(model, victims.images).to(victims.labels.device)
     else:
-        stored = _relabelled(victims.labels, labels, classes, seed)
+        stored = _relabelled(records.labels, labels, classes, seed)[index]
     return replace(records, index, images, stored)
 
 
@@ -112,7 +117,7 @@ def flip_labels(records: Records, index: Tensor, *, labels: str = "random", clas
     """
     _check_rule(labels, classes, ("random", "target:K"))
     changed = records.labels.clone()
-    changed[index] = _relabelled(records.labels[index], labels, classes, seed)
+    changed[index] = _relabelled(records.labels, labels, classes, seed)[index]
     return Records(records.images, changed)
 
 
@@ -131,6 +136,7 @@ def _relabelled(true: Tensor, rule: str, classes: int, seed: int) -> Tensor:
     if rule == "true":
         return true.clone()
     if rule == "random":
+        # For all records and not for the chosen ones: who else is chosen must not matter to a record.
         # A shift by 1 .. classes - 1 is uniform among the others.
         shift = torch.randint(1, classes, true.shape, generator=torch_generator(seed, "random labels"))
         return (true + shift.to(true.device)) % classes

@@ -1,13 +1,12 @@
 """Adversarial training: a defence, and an honest strategy."""
 
-import torch
 from torch import Tensor, nn
 
 from attacks.poison import adversarial_copies, chosen
 from clients.honest import Honest, Setting
 from clients.options import Attack, Budget, Count, Fraction
 from common.config import AdversarialTraining as Table
-from common.records import Records
+from common.records import Records, as_float, replace
 
 
 class AdversarialTraining(Honest):
@@ -26,29 +25,34 @@ class AdversarialTraining(Honest):
 
     def prepare(self, records: Records, model: nn.Module) -> Records:
         """Replace the chosen records by copies made against the round's global model."""
-        return with_adversarial_copies(records, torch.arange(len(records)), model, self, self.setting)
+        return with_adversarial_copies(records, model, self, self.setting)
 
 
 def with_adversarial_copies(
-    records: Records, eligible: Tensor, model: nn.Module, how: AdversarialTraining | Table, setting: Setting
+    records: Records,
+    model: nn.Module,
+    how: AdversarialTraining | Table,
+    setting: Setting,
+    keep: Tensor | None = None,
 ) -> Records:
-    """Return the records with a fraction of the ``eligible`` ones replaced by adversarial copies, labels kept.
+    """Return the records with a fraction of them replaced by adversarial copies, labels kept.
 
     Which ones is the same in every round; the copies are made anew against each round's global model. The number of
-    records stays, so that one record has one clipped gradient.
+    records stays, so that one record has one clipped gradient. A record's copy depends on no other record's content:
+    they are chosen by number, and under differential privacy crafted separately.
 
     Args:
         records: what to train on.
-        eligible: int64 [M], numbers of the records that may be replaced.
         model: the round's global model.
         how: attack, fraction, eps, step_size and steps.
         setting: this client's place in the round.
+        keep: bool [N], records that stay as they are also where they are among the chosen; None: none.
 
     Raises:
         UserError: as ``attacks.craft.craft``.
     """
-    index = eligible[chosen(len(eligible), how.fraction, setting.fixed_seed("adversarial training"))]
-    return adversarial_copies(
+    index = chosen(len(records), how.fraction, setting.fixed_seed("adversarial training"))
+    copies = adversarial_copies(
         model,
         records,
         index,
@@ -59,5 +63,11 @@ def with_adversarial_copies(
         labels="true",
         classes=setting.classes,
         seed=setting.round_seed("adversarial training"),
+        separately=setting.plan is not None,
         title=setting.title("adversarial copies"),
     )
+    if keep is None or not bool(keep.any()):
+        return copies
+    # Put back, not left out before: the place among the chosen ones decides over a copy's random start.
+    kept = index[keep[index]]
+    return replace(copies, kept, as_float(records.images[kept]), records.labels[kept])

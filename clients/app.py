@@ -8,13 +8,16 @@ import functools
 import os
 from pathlib import Path
 
+import numpy as np
 import torch
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
+from torch import nn
 
 from clients.honest import Honest, Setting
-from clients.prepare import prepare, send, train
-from clients.strategies import build_strategy
+from clients.prepare import REHEARSED, prepare, rehearse, send, train
+from clients.strategies import CLIENTS, build_strategy
 from common.config import Client, Experiment, parse_toml
 from common.data import Dataset, normalisation, partition
 from common.data import prepare as prepare_data
@@ -23,6 +26,7 @@ from common.exchange import ARRAYS, CLIENT, CONFIG, EXAMPLES, METRICS, arrays_of
 from common.folder import write_text
 from common.models import build
 from common.privacy import Ledger, Plan, calibrate
+from common.private_training import refuse_mixing_layers
 from common.records import Records
 from common.threads import torch_threads
 
@@ -41,6 +45,10 @@ def introduce(message: Message, context: Context) -> Message:
         records = len(_share(experiment, number))
         strategy = build_strategy(client)
         plan_of(experiment, client, records)
+        if experiment.is_private(client):
+            # From now on a missing ledger is a lost one.
+            rounds_done = int(str(message.content.config_records[CONFIG].get("server-round", 0)))
+            _save_ledger(context, experiment, client, _load_ledger(context, experiment, client, rounds_done))
     except UserError as error:
         return _refusal(message, str(error))
     about = ConfigRecord(
@@ -78,20 +86,24 @@ def _train(message: Message, context: Context, experiment: Experiment, number: i
     load_arrays(model, received)
     device = _device(experiment)
     model.to(device)
-    ledger = _load_ledger(context, experiment, client)
+    round_number = int(str(message.content.config_records[CONFIG]["server-round"]))
+    ledger = _load_ledger(context, experiment, client, round_number - 1)
     strategy = build_strategy(client)
     strategy.setting = Setting(
         experiment=experiment,
         client=client,
         number=number,
-        round=int(str(message.content.config_records[CONFIG]["server-round"])),
+        round=round_number,
         classes=len(dataset.classes),
         device=device,
         ledger=ledger,
         plan=plan_of(experiment, client, len(records)),
     )
-    update, metrics, examples = _rounds_work(strategy, model, records, received)
-    _save_ledger(context, experiment, client, ledger)
+    try:
+        update, metrics, examples = _rounds_work(strategy, model, records, received)
+    finally:
+        # Before anything leaves, an update or a refusal: a privacy cost is never forgotten.
+        _save_ledger(context, experiment, client, ledger)
     content = RecordDict(
         {
             ARRAYS: to_record(update),
@@ -102,8 +114,34 @@ def _train(message: Message, context: Context, experiment: Experiment, number: i
     return Message(content, reply_to=message)
 
 
+def rehearse_client(
+    experiment: Experiment, client: Client, number: int, dataset: Dataset, share: NDArray[np.int64], model: nn.Module
+) -> None:
+    """Check before the first round what a client would be refused for in every round.
+
+    A strategy of this package prepares some records for trial; a user's own is only built.
+
+    Args:
+        experiment, client, number: the description, this client's part of it and its place among the clients.
+        dataset: the data that all clients' records are from.
+        share: numbers of this client's records, int64 [M].
+        model: the untrained model, on the CPU; left as it is.
+
+    Raises:
+        UserError: a mistake in the client's strategy, options, privacy or adversarial training, or a model that cannot
+            be trained privately.
+    """
+    strategy = build_strategy(client)
+    plan = plan_of(experiment, client, len(share))
+    if plan is not None:
+        refuse_mixing_layers(model)
+    if type(strategy) in CLIENTS.values():
+        strategy.setting = Setting(experiment, client, number, 1, len(dataset.classes), "cpu", Ledger(), plan)
+        rehearse(strategy, dataset.train.records(torch.from_numpy(share[:REHEARSED])), model)
+
+
 def _rounds_work(
-    strategy: Honest, model: torch.nn.Module, records: Records, received: dict[str, torch.Tensor]
+    strategy: Honest, model: nn.Module, records: Records, received: dict[str, torch.Tensor]
 ) -> tuple[dict[str, torch.Tensor], dict[str, float], int]:
     prepared = prepare(strategy, records, model)
     metrics = train(strategy, model, prepared)
@@ -157,17 +195,22 @@ def _ledger_file(experiment: Experiment, client: Client) -> Path | None:
     return Path(folder) / str(client.name) / "ledger.json" if folder else None
 
 
-def _load_ledger(context: Context, experiment: Experiment, client: Client) -> Ledger:
+def _load_ledger(context: Context, experiment: Experiment, client: Client, rounds_done: int) -> Ledger:
+    """Return the client's ledger, an empty one before the first round. Raises UserError if it is lost or damaged."""
     if CLIENT in context.state.config_records:
         return Ledger.from_json(str(context.state.config_records[CLIENT]["ledger"]))
     file = _ledger_file(experiment, client)
     if file is not None and file.exists():
         return Ledger.from_json(file.read_text(encoding="utf-8"))
+    if rounds_done > 0 and experiment.is_private(client):
+        raise UserError(
+            f"clients: '{client.name}': its privacy ledger is missing after round {rounds_done}, so what it has spent "
+            f"is unknown; restore it in the folder that {STATE_VARIABLE} names, or start a new run"
+        )
     return Ledger()
 
 
 def _save_ledger(context: Context, experiment: Experiment, client: Client, ledger: Ledger) -> None:
-    # Before the update leaves: a privacy cost is never forgotten because a message was lost.
     context.state[CLIENT] = ConfigRecord({"ledger": ledger.to_json()})
     file = _ledger_file(experiment, client)
     if file is not None:

@@ -44,5 +44,6 @@ class DataPoisoner(Honest):
             labels=self.labels,
             classes=self.setting.classes,
             seed=self.setting.round_seed("poison"),
+            separately=self.setting.plan is not None,
             title=self.setting.title("poisoning"),
         )

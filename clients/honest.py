@@ -84,7 +84,7 @@ class Honest:
         training, title, seed = setting.experiment.training, setting.title("training"), setting.round_seed("training")
         if setting.plan is None:
             return train(model, records, training, seed=seed, device=setting.device, title=title)
-        metrics, entry = train_privately(
+        metrics, _ = train_privately(
             model,
             records,
             training,
@@ -93,9 +93,9 @@ class Honest:
             round=setting.round,
             seed=seed,
             device=setting.device,
+            ledger=setting.ledger,
             title=title,
         )
-        setting.ledger.spend(entry)
         return metrics
 
     def send(self, update: dict[str, Tensor], received: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,7 +2,6 @@
 
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from attacks.poison import chosen, flip_labels
@@ -28,10 +27,10 @@ class LabelFlipper(Honest):
         setting = self.setting
         if self.source is not None and self.source >= setting.classes:
             raise UserError(f"source = {self.source} must be a class number from 0 to {setting.classes - 1}")
-        eligible = torch.arange(len(records))
+        # Chosen by number and only then by class: under differential privacy no record may decide for another.
+        index = chosen(len(records), self.fraction, setting.fixed_seed("flip"))
         if self.source is not None:
-            eligible = eligible[records.labels == self.source]
-        index = eligible[chosen(len(eligible), self.fraction, setting.fixed_seed("flip"))]
+            index = index[records.labels[index] == self.source]
         return flip_labels(
             records, index, labels=self.labels, classes=setting.classes, seed=setting.fixed_seed("flipped labels")
         )

@@ -4,26 +4,34 @@ A user's own class may raise, or return what no model can be trained on: each mi
 the class and the method, before anything is trained on or sent. The server checks again what arrives.
 """
 
+import copy
+import dataclasses
 import math
 from collections.abc import Callable
+from logging import ERROR
 from typing import Any, TypeVar
 
 import torch
+from flwr.common.logger import log
 from torch import Tensor, nn
 
 from clients.adversarial_training import with_adversarial_copies
 from clients.honest import Honest, StrategyError
 from common.errors import UserError
+from common.privacy import Ledger
 from common.records import Records, as_float
 
 T = TypeVar("T")
+
+REHEARSED = 4
+"""Records that a rehearsal prepares."""
 
 
 def prepare(strategy: Honest, records: Records, model: nn.Module) -> Records:
     """Return what the client trains on: what its strategy prepares, then its adversarial training if it has any.
 
-    The description's ``adversarial_training`` replaces a fraction of those records that the strategy left as they
-    were. The records number the same unless the strategy itself changes that.
+    The description's ``adversarial_training`` replaces a fraction of the records, but none that the strategy has
+    changed. The records number the same unless the strategy itself changes that.
 
     Raises:
         StrategyError: the strategy raised, or did not return records of the same shape with known classes.
@@ -35,10 +43,34 @@ def prepare(strategy: Honest, records: Records, model: nn.Module) -> Records:
     _check_records(strategy, prepared, records)
     if not all(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True)):
         raise _mistake(strategy, "prepare", "changed the model's weights; do that in train")
-    if setting.client.adversarial_training is None:
+    table = setting.client.adversarial_training
+    if table is None:
         return prepared
-    untouched = _untouched(records, prepared)
-    return with_adversarial_copies(prepared, untouched, model, setting.client.adversarial_training, setting)
+    keep = _changed(records, prepared)
+    return _call(
+        strategy,
+        "adversarial_training",
+        lambda: with_adversarial_copies(prepared, model, table, setting, keep),
+    )
+
+
+def rehearse(strategy: Honest, records: Records, model: nn.Module) -> None:
+    """Let the strategy prepare the first ``REHEARSED`` records, with attacks cut to one step; nothing is kept or spent.
+
+    It finds what only the data tell, such as a target class that there is none of, before hours are spent. For
+    strategies of this package: a user's own may do anything when it is called.
+
+    Raises:
+        StrategyError, UserError: as ``prepare``, and in full also for a client that will train privately.
+    """
+    trial, setting = copy.copy(strategy), strategy.setting
+    client, table = setting.client, setting.client.adversarial_training
+    if table is not None:
+        client = client.model_copy(update={"adversarial_training": table.model_copy(update={"steps": 1})})
+    trial.setting = dataclasses.replace(setting, client=client, ledger=Ledger(), plan=None)
+    if hasattr(trial, "steps"):
+        trial.steps = 1
+    prepare(trial, records.take(torch.arange(min(len(records), REHEARSED))), model)
 
 
 def train(strategy: Honest, model: nn.Module, records: Records) -> dict[str, float]:
@@ -88,10 +120,15 @@ def send(strategy: Honest, update: dict[str, Tensor], received: dict[str, Tensor
 def _call(strategy: Honest, method: str, work: Callable[[], T]) -> T:
     try:
         return work()
-    except UserError:
-        raise
-    except Exception as error:
-        raise _mistake(strategy, method, f"raised {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        kind = type(error).__name__
+        if strategy.setting.plan is not None:
+            # The sentence goes to the server, and an exception may quote records or weights without noise.
+            log(ERROR, "psreval: %s.%s raised %s: %s", type(strategy).__name__, method, kind, error)
+            raise _mistake(strategy, method, f"raised {kind}; the private client's own log tells more") from error
+        if isinstance(error, UserError):
+            raise
+        raise _mistake(strategy, method, f"raised {kind}: {error}") from error
 
 
 def _check_records(strategy: Honest, prepared: Any, given: Records) -> None:
@@ -118,15 +155,14 @@ def _check_records(strategy: Honest, prepared: Any, given: Records) -> None:
         )
 
 
-def _untouched(given: Records, prepared: Records) -> Tensor:
-    """Return which prepared records are the given ones at the same place; all, if they number differently."""
+def _changed(given: Records, prepared: Records) -> Tensor:
+    """Return which prepared records are not the given ones at their place, bool [N]; none if the numbers differ."""
     if len(given) != len(prepared):
-        return torch.arange(len(prepared))
+        return torch.zeros(len(prepared), dtype=torch.bool)
+    relabelled = given.labels != prepared.labels
     if prepared.images is given.images:
-        same_images = torch.ones(len(given), dtype=torch.bool)
-    else:
-        same_images = (as_float(given.images) == as_float(prepared.images)).flatten(1).all(dim=1)
-    return torch.nonzero(same_images & (given.labels == prepared.labels)).flatten()
+        return relabelled
+    return relabelled | (as_float(given.images) != as_float(prepared.images)).flatten(1).any(dim=1)
 
 
 def _mistake(strategy: Honest, method: str, problem: str) -> StrategyError:

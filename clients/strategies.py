@@ -51,7 +51,7 @@ def build_strategy(client: Client) -> Honest:
         strategy: Honest = kind(**options)
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise StrategyError(f"{place}: {kind.__name__}.__init__ raised {type(error).__name__}: {error}") from error
     return strategy
 

@@ -125,7 +125,7 @@ class AdversarialTraining(Section):
 class Client(Section):
     """One participant, or ``count`` alike."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9 _.-]{1,40}$")] | None = None
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9 _.-]{0,39}$")] | None = None
     """None: ``client-1``, ``client-2`` …"""
     count: Count = 1
     strategy: str = "honest"
@@ -149,9 +149,9 @@ class Federation(Section):
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds that a round waits for replies."""
     skipped_rounds_limit: Annotated[int, Field(ge=0)] = 3
-    """The run ends with an error after more skipped rounds than this."""
-    examples_limit: Count = 10_000_000
-    """A client that claims more records than this is refused."""
+    """The run ends with an error after more skipped rounds in a row than this."""
+    examples_limit: Count | None = None
+    """A client that claims more records than this is refused. None: the records of the whole training split."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one client's training. Floating-point sums depend on it, so it belongs to the description."""
 
@@ -188,7 +188,7 @@ class Evaluation(Section):
     queries: Count = 1000
     """Forward passes that a query attack may spend on one image."""
     repeats: Count = 1
-    """Repeats of each attack from other random starts."""
+    """Repeats of each gradient attack that has a random start; query attacks run once."""
     records: Count | None = None
     """Attack a stratified, seeded draw of so many test images; None: all. Clean scores always use all."""
     query_records: Count | None = None
@@ -200,6 +200,8 @@ class Evaluation(Section):
         names = [generator.name for generator in self.generators]
         if len(set(names)) != len(names):
             raise ValueError("generators must have different names")
+        for name in set(names) & {"fp32", "twin", "queries", ""}:
+            raise ValueError(f"a generator cannot be called '{name}', which results use for something else")
         return self
 
 
@@ -219,7 +221,7 @@ class Thresholds(Section):
 class Experiment(Section):
     """A whole experiment; see ``experiments/demo.toml`` for one."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,60}$")] = "experiment"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}$")] = "experiment"
     description: str = ""
     seed: Annotated[int, Field(ge=0)] = 1
     protocol: Literal["server"] = "server"
@@ -295,6 +297,7 @@ class Experiment(Section):
         """
         tree = json.loads(self.model_dump_json(exclude_none=True))
         tree.pop("description", None)
+        tree["data"].pop("path", None)
         if federation_only:
             for key in ("name", "evaluation", "compression", "thresholds"):
                 tree.pop(key, None)
@@ -318,8 +321,9 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experime
         raise UserError(f"{file} could not be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
+    tree = _resolve(tree, file.parent)
     for key, value in (changes or {}).items():
-        _put(tree, key, value)
+        _put(tree, key, _resolve_change(key, value))
     return parse(tree, str(file), file.parent)
 
 
@@ -381,51 +385,66 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
             raise UserError(f"{key}: '{parts[depth - 1]}' is a value and has no keys")
 
 
-def _resolve(tree: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return a copy in which file references are absolute."""
+_PLACES = {
+    "data.source",
+    "data.path",
+    "model.name",
+    "federation.aggregation",
+    "clients.strategy",
+    "clients.options.attack",
+    "clients.adversarial_training.attack",
+    "evaluation.attacks",
+    "evaluation.query_attacks",
+    "evaluation.generators.experiment",
+}
+"""Keys (without list positions) whose text may name a file."""
 
-    def absolute(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: absolute(item) for key, item in value.items()}
-        if isinstance(value, list):
-            return [absolute(item) for item in value]
-        if not isinstance(value, str):
-            return value
-        if is_reference(value):
-            path, _, attribute = value.rpartition(":")
-            return f"{(base / path).resolve()}:{attribute}"
-        for kind in ("npz:", "folder:"):
-            if value.startswith(kind):
-                return kind + str((base / Path(value.removeprefix(kind)).expanduser()).resolve())
+
+def _resolve(value: Any, base: Path, place: str = "") -> Any:
+    """Return a copy in which the files that a description names are absolute; other text stays as it is."""
+    if isinstance(value, dict):
+        return {key: _resolve(item, base, f"{place}.{key}".lstrip(".")) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_resolve(item, base, place) for item in value]
+    if not isinstance(value, str) or place not in _PLACES:
         return value
+    if place in ("data.path", "evaluation.generators.experiment"):
+        return str((base / Path(value).expanduser()).resolve())
+    if is_reference(value):
+        path, _, attribute = value.rpartition(":")
+        return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
+    for kind in ("npz:", "folder:"):
+        if value.startswith(kind):
+            return kind + str((base / Path(value.removeprefix(kind)).expanduser()).resolve())
+    return value
 
-    resolved: dict[str, Any] = absolute(tree)
-    data = resolved.get("data")
-    if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str((base / Path(data["path"]).expanduser()).resolve())
-    evaluation = resolved.get("evaluation")
-    if isinstance(evaluation, dict) and isinstance(evaluation.get("generators"), list):
-        for generator in evaluation["generators"]:
-            if isinstance(generator, dict) and isinstance(generator.get("experiment"), str):
-                generator["experiment"] = str((base / generator["experiment"]).resolve())
-    return resolved
+
+def _resolve_change(key: str, value: Any) -> Any:
+    """Resolve what a command line says against the folder that it is typed in."""
+    return _resolve(value, Path.cwd(), ".".join(part for part in key.split(".") if not part.isdigit()))
 
 
 def _with_digests(value: Any) -> Any:
     """Return a copy in which a referenced file stands by its name and content, not by where it lies."""
     if isinstance(value, dict):
-        return {key: _with_digests(item) for key, item in value.items() if key != "path"}
+        told = {key: _with_digests(item) for key, item in value.items()}
+        if "experiment" in value and "changes" in value:  # a transfer generator's description
+            told["experiment"] = _digest_of(Path(str(value["experiment"])))
+        return told
     if isinstance(value, list):
         return [_with_digests(item) for item in value]
     if isinstance(value, str):
         if is_reference(value):
             path, _, attribute = value.rpartition(":")
-            known = file_digest(Path(path)) if Path(path).is_file() else "missing"
-            return [Path(path).name, known, attribute]
+            return [Path(path).name, _digest_of(Path(path)), attribute]
         for kind in ("npz:", "folder:"):
             if value.startswith(kind):
                 return kind + Path(value.removeprefix(kind)).name
     return value
+
+
+def _digest_of(path: Path) -> str:
+    return file_digest(path) if path.is_file() else "missing"
 
 
 def _sentence(problem: dict[str, Any], kind: type[Section]) -> str:

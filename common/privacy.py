@@ -7,6 +7,7 @@ update); what the accountants assume is in ``common/accounting.py``.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -102,6 +103,14 @@ def epsilon_of(entries: tuple[Entry, ...], accountant: str, delta: float) -> flo
     return accounting.epsilon_of(history, accountant, delta)
 
 
+ENTRIES_LIMIT, ENTRIES_PER_ROUND = 10_000, 8
+"""Entries of a ledger that are believed: a round is released again when a run is resumed, but not time after time."""
+EPSILONS_LIMIT = 100
+"""Rounds for which ε is computed; each takes PRV a tenth of a second to some seconds."""
+_SETTINGS_LIMIT = 256
+"""Different settings in one ledger; what a client sends must not keep the server's accountant busy for hours."""
+
+
 class Ledger:
     """All that one client has released so far, round by round; kept in its state over rounds and restarts."""
 
@@ -114,21 +123,46 @@ class Ledger:
         return self._entries
 
     def spend(self, entry: Entry) -> None:
-        """Enter a release; one that repeats an entered one bit for bit (same round, same name) takes its place."""
-        kept = [old for old in self._entries if not entry.release or old != entry]
-        self._entries = (*kept, entry)
+        """Enter a release; one that repeats an entered one bit for bit (same round, same name) is entered already."""
+        if not entry.release or entry not in self._entries:
+            self._entries = (*self._entries, entry)
+
+    def extends(self, older: "Ledger") -> bool:
+        """Tell whether this ledger begins with all of the older one's entries, in their order."""
+        return self._entries[: len(older.entries)] == older.entries
+
+    def problem(self, last_round: int) -> str:
+        """Return why no client can have such a ledger in round ``last_round``, said of the ledger; empty if one can.
+
+        Without these limits a client could name rounds that have not been, or keep the accountant busy for hours.
+        """
+        if len(self._entries) > ENTRIES_LIMIT:
+            return f"has {len(self._entries)} entries; at most {ENTRIES_LIMIT} are read"
+        for number, entries in Counter(entry.round for entry in self._entries).items():
+            if number > last_round:
+                return f"has an entry for round {number}, but the last round is {last_round}"
+            if entries > ENTRIES_PER_ROUND:
+                return f"has {entries} entries for round {number}; at most {ENTRIES_PER_ROUND} are believed"
+        return ""
 
     def epsilon(self, accountant: str, delta: float) -> float:
         """Return the ε of all entries together."""
         return epsilon_of(self._entries, accountant, delta)
 
     def epsilon_by_round(self, accountant: str, delta: float) -> list[float]:
-        """Return the ε that held after each round that has an entry, in the rounds' order; it never falls."""
-        rounds = sorted({entry.round for entry in self._entries})
-        return [
-            epsilon_of(tuple(entry for entry in self._entries if entry.round <= last), accountant, delta)
-            for last in rounds
-        ]
+        """Return the ε that held after each round that has an entry, in the rounds' order; it never falls.
+
+        Over more than ``EPSILONS_LIMIT`` rounds it is computed for evenly spaced ones, the last among them; a round
+        between is given the next one's, which is never less.
+        """
+        entries = sorted(self._entries, key=lambda entry: entry.round)
+        ends = [place for place in range(1, len(entries) + 1) if _last_of_round(entries, place)]
+        stride = max(1, math.ceil(len(ends) / EPSILONS_LIMIT))
+        epsilons: list[float] = []
+        for begin in range(0, len(ends), stride):
+            part = ends[begin : begin + stride]
+            epsilons += [epsilon_of(tuple(entries[: part[-1]]), accountant, delta)] * len(part)
+        return epsilons
 
     def entries_as_json(self) -> list[dict[str, Any]]:
         """Return the entries for ``ledger.json``: round, noise_multiplier, sampling_rate, steps."""
@@ -172,8 +206,8 @@ class Ledger:
         return cls(entries)
 
 
-_SETTINGS_LIMIT = 256
-"""Different settings in one ledger; what a client sends must not keep the server's accountant busy for hours."""
+def _last_of_round(entries: list[Entry], place: int) -> bool:
+    return place == len(entries) or entries[place].round > entries[place - 1].round
 
 
 def _entry(told: Any) -> Entry:

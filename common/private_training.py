@@ -22,7 +22,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from common.config import Privacy, Training
 from common.errors import UserError
-from common.privacy import Entry, Plan
+from common.privacy import Entry, Ledger, Plan
 from common.progress import track
 from common.records import Records
 from common.seeds import derive, numpy_generator
@@ -42,6 +42,7 @@ def train_privately(
     round: int,
     seed: int,
     device: str | torch.device = "cpu",
+    ledger: Ledger | None = None,
     title: str = "",
 ) -> tuple[dict[str, float], Entry]:
     """Train the model in place for ``plan.steps_per_round`` steps of DP-SGD.
@@ -64,11 +65,14 @@ def train_privately(
         round: for the ledger's entry, from 1.
         seed: of this client's batches and noise in this round.
         device: where to train; the model stays there.
+        ledger: where the release is entered, before the first step: whatever ends the training, it is not forgotten.
+            None leaves that to the caller.
         title: shown as progress; empty shows nothing.
 
     Returns:
         Metrics that say nothing of the records (``noise-multiplier``, ``private-steps``: a training loss would be
-        released without noise), and the entry for the ledger, which must be spent before anything leaves the client.
+        released without noise), and the ledger's entry. Without ``ledger`` it must be spent before anything leaves the
+        client.
 
     Raises:
         UserError: batch norm or another layer that mixes records; parameters without gradients; too many records.
@@ -82,6 +86,9 @@ def train_privately(
     refuse_mixing_layers(model)
     model.to(device)
     release = "" if privacy.secure_noise else _release(model, seed)
+    entry = Entry(round, plan.noise_multiplier, plan.sampling_rate, plan.steps_per_round, release)
+    if ledger is not None:
+        ledger.spend(entry)
     sampler = _generator(derive(seed, "sampling", release), privacy.secure_noise)
     noise = Noise(derive(seed, "noise", release), secure=privacy.secure_noise, device=device)
     optimizer = _NoisyOptimizer(
@@ -98,7 +105,6 @@ def train_privately(
             drawn = torch.from_numpy(np.flatnonzero(sampler.random(len(records)) < plan.sampling_rate))
             _step(model, records, drawn, optimizer, at_once, device)
     check_finite(model, training)
-    entry = Entry(round, plan.noise_multiplier, plan.sampling_rate, plan.steps_per_round, release)
     return {"noise-multiplier": plan.noise_multiplier, "private-steps": float(plan.steps_per_round)}, entry
 
 

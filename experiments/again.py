@@ -10,6 +10,7 @@ from attacks.craft import craft, options
 from common.config import Budget, Experiment, Section, load
 from common.data import Dataset, prepare
 from common.errors import UserError
+from common.folder import read_json
 from common.intervals import wilson
 from common.loading import suggest
 from common.seeds import numpy_generator
@@ -56,7 +57,7 @@ def attack_run(
     check_version(folder)
     experiment = load(folder.experiment)
     dataset = prepare(experiment.data)
-    if experiment.digest(dataset.checksum) != folder.path.name:
+    if dataset.checksum != read_json(folder.manifest)["data"]["checksum"]:
         raise UserError(f"{folder.path}: the images of {experiment.data.source} have changed since this run")
     source, scored = _models(experiment, dataset, load_model(folder, experiment, dataset), target, gradients, name)
     index = sample(dataset.test.labels, records, numpy_generator(seed, "attacked images"))

@@ -117,9 +117,10 @@ def report(path: Annotated[Path, typer.Argument(help="A run's folder, or runs/NA
     from experiments.console import print_verdict
     from experiments.model_card import write_model_card
     from experiments.report import write_report
-    from experiments.store import find_run
+    from experiments.store import check_version, find_run
 
     folder = find_run(path)
+    check_version(folder)
     write_report(folder)
     write_model_card(folder)
     print_verdict(folder)
@@ -147,7 +148,7 @@ def main() -> None:
         _end(EXIT_MISTAKE, f"psreval: {error}")
     except (KeyboardInterrupt, typer.Abort):
         _end(EXIT_STOPPED, stopped)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the command line itself was mistaken
             _end(EXIT_MISTAKE, f"psreval: {error.format_message()} (psreval --help)")
         import traceback

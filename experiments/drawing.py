@@ -9,6 +9,7 @@ from typing import Any
 import matplotlib
 from markupsafe import Markup, escape
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 INK, MUTED, RULE, PAPER = "#1c2126", "#59626d", "#d8dce1", "#fefefe"
@@ -55,6 +56,12 @@ def canvas(width: float, height: float, box: tuple[float, float, float, float]) 
         (left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height)
     )
     return figure, axes
+
+
+def percent_ticks(axis: Axis) -> None:
+    """Give an axis of shares in [0, 1] a tick every 20 %."""
+    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    axis.set_ticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])
 
 
 def svg(figure: Figure, name: str, alternative: str) -> Markup:

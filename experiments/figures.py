@@ -1,73 +1,19 @@
-"""The figures of a report, each from plain numbers to one ``<svg>`` element."""
+"""The figures over rounds and clients, each from plain numbers to one ``<svg>`` element."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from common.intervals import wilson
-from experiments.drawing import CLASSES, FP32, INK, INT8, MUTED, PAPER, RULE, canvas, styled, svg
-from experiments.wording import interval, listed, percent
+from experiments.drawing import CLASSES, INK, MUTED, PAPER, canvas, percent_ticks, styled, svg
+from experiments.wording import listed, percent
 
-_TARGETS = {"fp32": (FP32, "o"), "int8": (INT8, "s")}
 _Style = str | tuple[float, tuple[float, ...]]
 _End = tuple[float, str, str, _Style]
 """The right end of a line: its last value, its name, its colour and its style."""
 _DASHED: _Style = (0, (2.2, 1.2))
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A share in [0, 1] seen over ``n`` records, with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def against_whom(
-    rows: Sequence[tuple[str, str, dict[str, Estimate]]], *, threshold: float | None, commonest: float | None
-) -> Markup:
-    """Draw accuracy by threat, fp32 and int8 side by side, with intervals; a forest plot.
-
-    Args:
-        rows: (heading, second line, target → estimate), the first one without an adversary: its values are drawn
-            down through all rows as the reference.
-        threshold: the accuracy asked for under attack.
-        commonest: the share of the commonest class, which a model that never looks reaches.
-    """
-    targets = [target for target in _TARGETS if any(target in estimates for _, _, estimates in rows)]
-    with styled():
-        height = 0.66 * len(rows) + 0.9
-        figure, axes = canvas(9.6, height, (2.0, 0.5, 2.95, 0.4))
-        axes.set(xlim=(0, 1), ylim=(len(rows) - 0.45, -0.55), yticks=[])
-        _percent_axis(axes.xaxis.set_ticks)
-        axes.grid(axis="x", zorder=0)
-        axes.spines["left"].set_visible(False)
-        axes.tick_params(length=0, pad=6)
-        axes.set_xlabel("accuracy on test images")
-        for target in targets:
-            if target in rows[0][2]:
-                axes.axvline(rows[0][2][target].value, color=_TARGETS[target][0], linewidth=0.9, linestyle=(0, (4, 3)))
-        top = axes.get_xaxis_transform()
-        marks = [(threshold, "asked for", INK, "-"), (commonest, "commonest class", MUTED, (0, (1, 2)))]
-        lines = sorted((value, text, colour, style) for value, text, colour, style in marks if value is not None)
-        for number, (value, text, colour, style) in enumerate(lines):
-            axes.axvline(value, color=colour, linewidth=0.9, linestyle=style)
-            side = "center" if len(lines) == 1 else ("right", "left")[number]
-            axes.text(value, 1.02, text, transform=top, ha=side, va="bottom", color=colour, size=8.5)
-        axes.text(1.15, 1.02, "accuracy (95 % interval)", transform=axes.transAxes, va="bottom", color=MUTED, size=8.5)
-        axes.text(1.62, 1.02, "n", transform=axes.transAxes, va="bottom", ha="right", color=MUTED, size=8.5)
-        for place, (heading, detail, estimates) in enumerate(rows):
-            _forest_row(axes, place, heading, detail, estimates, targets)
-        words = [
-            f"{heading}: {listed([f'{target} {_words(one)}' for target, one in estimates.items()])}"
-            for heading, _, estimates in rows
-        ]
-        return svg(figure, "against-whom", "Accuracy by adversary. " + "; ".join(words) + ".")
 
 
 def accuracy_by_round(
@@ -89,7 +35,7 @@ def accuracy_by_round(
         figure, axes = canvas(9.6, 3.3, (0.65, 0.5, 2.5, 0.15))
         axes.set(ylim=(0, 1.005), xlim=(min(rounds) - 0.25, max(rounds) + 0.25))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
-        _percent_axis(axes.yaxis.set_ticks)
+        percent_ticks(axes.yaxis)
         axes.grid(axis="y")
         axes.tick_params(length=0, pad=6)
         axes.spines["left"].set_visible(False)
@@ -177,36 +123,6 @@ def epsilon_by_round(clients: Sequence[tuple[str, bool, Sequence[float | None]]]
         return svg(figure, "epsilon", f"ε by round; at the end: {listed(words)}.")
 
 
-def _forest_row(
-    axes: Axes, place: int, heading: str, detail: str, estimates: dict[str, Estimate], targets: Sequence[str]
-) -> None:
-    right = axes.get_yaxis_transform()
-    axes.text(-0.43, place - 0.05, heading, transform=right, va="bottom", size=10.5, weight="bold")
-    axes.text(-0.43, place + 0.03, detail, transform=right, va="top", size=8.5, color=MUTED)
-    if place:
-        axes.axhline(place - 0.5, xmin=-0.43, xmax=1.625, color=RULE, linewidth=0.8, clip_on=False)
-    for number, target in enumerate(targets):
-        colour, marker = _TARGETS[target]
-        y = place + (number - (len(targets) - 1) / 2) * 0.34
-        one = estimates.get(target)
-        axes.text(1.04, y, target, transform=right, va="center", color=colour, weight="bold", size=9)
-        if one is None:
-            axes.text(1.15, y, "not an attack on this model", transform=right, va="center", color=MUTED, size=9)
-            continue
-        axes.plot([one.low, one.high], [y, y], color=colour, linewidth=2, solid_capstyle="butt", zorder=3)
-        for end in (one.low, one.high):
-            axes.plot([end, end], [y - 0.07, y + 0.07], color=colour, linewidth=1.2, zorder=3)
-        axes.plot(one.value, y, marker, color=colour, markersize=7.5, markeredgecolor=PAPER, zorder=4, clip_on=False)
-        words = f"{percent(one.value)} ({interval((one.low, one.high))})"
-        axes.text(1.15, y, words, transform=right, va="center", size=9.5)
-        axes.text(1.62, y, str(one.n), transform=right, va="center", ha="right", size=9.5)
-
-
-def _percent_axis(set_ticks: object) -> None:
-    ticks = [0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    set_ticks(ticks, [f"{100 * tick:.0f} %" for tick in ticks])  # type: ignore[operator]
-
-
 def _line(
     axes: Axes,
     rounds: Sequence[int],
@@ -250,7 +166,3 @@ def _cut(name: str, longest: int = 24) -> str:
 
 def _last(values: Sequence[float | None]) -> float | None:
     return next((value for value in reversed(values) if value is not None), None)
-
-
-def _words(one: Estimate) -> str:
-    return f"{percent(one.value)} (95 % interval {interval((one.low, one.high))}, n = {one.n})"

@@ -3,12 +3,11 @@
 from typing import Any
 
 from attacks.threats import THREATS
-from common.intervals import wilson
 from experiments import wording
 from experiments.pictures import pictures
 from experiments.run_files import Run
 from experiments.run_formats import Round
-from experiments.tables import clean, over_repeats, select, targets, threats, worst
+from experiments.tables import Measure, clean, over_repeats, select, targets, threats, worst
 
 MEDICAL = {"auroc": "AUROC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 BASIS = {
@@ -26,20 +25,22 @@ ANSWERS = {True: ("yes", "✓", "Yes"), False: ("no", "✕", "No"), None: ("open
 def tiles(run: Run) -> list[dict[str, Any]]:
     """Return the verdict's four answers: question, answer, value and its basis, what was asked, why it is open."""
     found = []
+    notes = {"private": wording.epsilon_holds_against(run), "robust": queried_part(run)}
     for question in wording.QUESTIONS:
         answer = getattr(run.evaluation.verdict, question)
         style, sign, word = ANSWERS[answer.holds]
-        values = {"private": wording.epsilon(answer.value), "small": "−" + wording.percent(answer.value)}
         explained = answer.holds is None or answer.value is None
+        value, basis = _value(run, question, answer.value)
         found.append(
             {
                 "question": f"{question.capitalize()}?",
                 "style": style,
                 "sign": sign,
                 "word": word,
-                "value": values.get(question) or wording.percent(answer.value),
-                "basis": BASIS[question],
-                "interval": _interval(run, question, answer.value) if question in ("robust", "useful") else "",
+                "value": value,
+                "basis": basis,
+                "interval": _interval(_row_of(run, question)) if answer.value is not None else "",
+                "note": notes.get(question, ""),
                 "asked": wording.threshold(question, answer),
                 "sentence": answer.sentence if explained else "",
             }
@@ -47,8 +48,23 @@ def tiles(run: Run) -> list[dict[str, Any]]:
     return found
 
 
+def queried_part(run: Run) -> str:
+    """Return ``"queries were tried on 60 of the 400 images"`` where other attacks got more images; else nothing."""
+    tried = threats(run.measures)
+    if "query" not in tried or not set(tried) - {"query", "all"}:
+        return ""
+    queried = run.evaluation.queried_records
+    if queried is None:
+        queried = max((row.n for row in select(run.measures, threat="query", metric="accuracy")), default=0)
+    attacked = run.evaluation.attacked_records
+    return f"queries were tried on {queried} of the {attacked} images" if queried < attacked else ""
+
+
 def adversaries(run: Run) -> list[dict[str, Any]]:
-    """Return one row an adversary (transfer: one a generator), ``clean`` first: heading, accuracy by target."""
+    """Return one row an adversary (transfer: one a generator), ``clean`` first: heading, accuracy by target.
+
+    Where no attack was tried, the second and last row says so.
+    """
     rows = []
     for threat in ("clean", *threats(run.measures)):
         name, detail = wording.HEADINGS.get(threat, (threat, ""))
@@ -64,12 +80,17 @@ def adversaries(run: Run) -> list[dict[str, Any]]:
             rows.append(
                 {"threat": threat, "heading": name, "detail": f"from {source}" if source else detail, "accuracy": found}
             )
+    if len(rows) == 1:
+        nothing: dict[str, Measure | None] = dict.fromkeys(targets(run.measures))
+        rows.append({"threat": "", "heading": "Any adversary", "detail": "no attack was tried", "accuracy": nothing})
     return rows
 
 
 def threat_models(run: Run) -> list[dict[str, Any]]:
     """Return what each threat measured assumes, and what was tried: attacks, sources, effort."""
     settings = run.experiment.evaluation
+    part = queried_part(run).removeprefix("queries were tried ")
+    queries = f"{settings.queries} queries an image" + (f", {part}" if part else "")
     rows = []
     for threat in threats(run.measures):
         if threat == "all":
@@ -84,7 +105,7 @@ def threat_models(run: Run) -> list[dict[str, Any]]:
                 "gradients": known.gradients_from if known else "",
                 "attacks": list(dict.fromkeys(m.attack for m in of_threat if m.attack != "worst")),
                 "sources": list(dict.fromkeys(m.generator for m in of_threat if m.generator)),
-                "effort": f"{settings.queries} queries an image" if threat == "query" else steps,
+                "effort": queries if threat == "query" else steps,
             }
         )
     return rows
@@ -126,16 +147,34 @@ def all_measures(run: Run) -> list[dict[str, Any]]:
     )  # fmt: skip
 
 
-def replies(one: Round) -> dict[str, Any]:
-    """Return how a round's clients answered: singly where they are few, else a summary and those not accepted."""
-    if len(one.clients) <= NAMED_CLIENTS:
-        return {"summary": "", "singly": one.clients, "more": 0}
-    accepted = [client for client in one.clients if client.status == "accepted"]
-    others = [client for client in one.clients if client.status != "accepted"]
-    shares = [client.accuracy for client in accepted if client.accuracy is not None]
-    span = f", alone {wording.percent(min(shares))} to {wording.percent(max(shares))}" if shares else ""
-    summary = f"{len(accepted)} of {len(one.clients)} accepted{span}"
-    return {"summary": summary, "singly": others[:NAMED_CLIENTS], "more": max(0, len(others) - NAMED_CLIENTS)}
+def replies(run: Run, one: Round) -> dict[str, Any]:
+    """Return how a round's clients answered: singly where they are few, else a summary and those not accepted.
+
+    Nodes that could not say which client they are come apart, as ``unknown``.
+    """
+    names = _roster_names(run)
+    clients = [client for client in one.clients if client.name in names]
+    unknown = [client for client in one.clients if client.name not in names]
+    if len(names) <= NAMED_CLIENTS:
+        summary, singly = "", clients
+    else:
+        accepted = [client for client in clients if client.status == "accepted"]
+        singly = [client for client in clients if client.status != "accepted"]
+        shares = [client.accuracy for client in accepted if client.accuracy is not None]
+        span = f", alone {wording.percent(min(shares))} to {wording.percent(max(shares))}" if shares else ""
+        summary = f"{len(accepted)} of {len(names)} accepted{span}"
+    return {
+        "summary": summary,
+        "singly": singly[:NAMED_CLIENTS],
+        "unknown": unknown[:NAMED_CLIENTS],
+        "more": max(0, len(singly) - NAMED_CLIENTS) + max(0, len(unknown) - NAMED_CLIENTS),
+    }
+
+
+def unknown_nodes(run: Run) -> list[str]:
+    """Return the nodes that connected but could not say which client they are."""
+    names = _roster_names(run)
+    return list(dict.fromkeys(c.name for one in run.rounds for c in one.clients if c.name not in names))
 
 
 def latency(run: Run) -> dict[str, Any] | None:
@@ -151,17 +190,20 @@ def latency(run: Run) -> dict[str, Any] | None:
 
 
 def roster(run: Run) -> list[dict[str, Any]]:
-    """Return what the run knows of each client: its part of the data, its privacy, its replies, its bytes."""
+    """Return what the run knows of each client of the description: its data, privacy, accuracies, replies, bytes."""
     ledgers = {client.name: client for client in run.ledger.clients}
     shares = {client.name: client for client in run.partition.clients}
-    names = dict.fromkeys([*ledgers, *shares, *(c.name for r in run.rounds for c in r.clients)])
+    names = dict.fromkeys([*_roster_names(run), *ledgers, *shares])
     rows = []
     for name in names:
-        replies = [client for one in run.rounds for client in one.clients if client.name == name]
+        # A node that claims a name already taken is listed under it too, so one round may hold a name twice.
+        replies = [[client for client in one.clients if client.name == name] for one in run.rounds]
+        accuracies = [next((c.accuracy for c in reply if c.accuracy is not None), None) for reply in replies]
         rows.append(
             {"name": name, "ledger": ledgers.get(name), "share": shares.get(name),
              "malicious": name in ledgers and not ledgers[name].honest,
-             "accepted": sum(reply.status == "accepted" for reply in replies), "asked": len(replies),
+             "accepted": sum(any(client.status == "accepted" for client in reply) for reply in replies),
+             "rounds": len(run.rounds), "accuracies": accuracies,
              "traffic": run.manifest.traffic.get(name)}
         )  # fmt: skip
     return rows
@@ -185,16 +227,32 @@ def examples(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _interval(run: Run, question: str, value: float | None) -> str:
-    """Return the 95 % interval and n that belong to a verdict's accuracy."""
+def _roster_names(run: Run) -> tuple[str, ...]:
+    return tuple(str(client.name) for client in run.experiment.roster())
+
+
+def _value(run: Run, question: str, value: float | None) -> tuple[str, str]:
+    """Return a verdict's value in words, and what it is a value of."""
+    if question == "private":
+        return wording.epsilon(value), BASIS[question]
+    if question == "robust" and not threats(run.measures):
+        return wording.NONE, "no attack was tried"  # the value is then that of unchanged images
     if value is None:
-        return ""
+        return wording.NONE, "not measured"
+    return ("−" if question == "small" else "") + wording.percent(value), BASIS[question]
+
+
+def _row_of(run: Run, question: str) -> Measure | None:
+    """Return the row that a verdict's accuracy is, by its key; None where it is no accuracy, or there is no row."""
     if question == "useful":
-        rows = [clean(run.measures, "int8")]
-        n = run.evaluation.test_records
-    else:
-        rows = [worst(run.measures, "int8", threat) for threat in threats(run.measures)]
-        n = run.evaluation.attacked_records
-    match = next((row for row in rows if row is not None and abs(row.value - value) < 1e-9), None)
-    within = match.interval() if match else wilson(value, n)
-    return f"95\u00a0% interval {wording.interval(within)}, n\u00a0=\u00a0{match.n if match else n}"
+        return clean(run.measures, "int8")
+    if question == "robust":
+        rows = select(run.measures, target="int8", threat="all", attack="worst", metric="accuracy")
+        return next(iter(rows), None)
+    return None
+
+
+def _interval(row: Measure | None) -> str:
+    if row is None:
+        return ""
+    return f"95\u00a0% interval {wording.interval(row.interval())}, n\u00a0=\u00a0{row.n}"

@@ -23,7 +23,6 @@ class InProcessGrid(Grid):
     Args:
         client_app: the same object that SuperNodes run.
         clients: how many; node ids are 1, 2, …, partition ids 0, 1, ….
-        states: Flower client state to start from, by partition id.
     """
 
     def __init__(self, client_app: ClientApp, clients: int) -> None:
@@ -83,5 +82,5 @@ class InProcessGrid(Grid):
     def _deliver(self, message: Message) -> Message:
         try:
             return self._app(message, self._contexts[message.metadata.dst_node_id])
-        except Exception as error:  # as a SuperNode would: the client fails, the federation goes on
+        except (Exception, SystemExit) as error:  # as a SuperNode would: the client fails, the federation goes on
             return Message(Error(CLIENT_FAILED, f"{type(error).__name__}: {error}"), reply_to=message)

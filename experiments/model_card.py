@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from common.folder import RunFolder, write_text
 from experiments import wording
-from experiments.findings import adversaries, latency, medical, roster, tiles
+from experiments.findings import adversaries, latency, medical, queried_part, roster, tiles, unknown_nodes
 from experiments.run_files import Run, read_run
 from experiments.tables import clean, targets
 
@@ -45,6 +45,8 @@ def render_model_card(run: Run) -> str:
         adversaries=adversaries(run),
         medical=medical(run),
         roster=roster(run),
+        unknown_nodes=unknown_nodes(run),
+        queried_part=queried_part(run),
         latency=latency(run),
         targets=targets(run.measures),
         unchanged={target: clean(run.measures, target) for target in targets(run.measures)},

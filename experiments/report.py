@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from common.folder import RunFolder, write_text
 from common.intervals import wilson
-from experiments import figures, findings, wording
+from experiments import figures, findings, forest, wording
 from experiments.run_files import Run, read_run
 from experiments.tables import Measure, clean, targets
 
@@ -51,7 +51,9 @@ def render_report(run: Run) -> str:
         clean_of=partial(clean, run.measures),
         agreements=wording.agreements(run.evaluation.compression.agreement),
         latency=findings.latency(run),
-        replies=findings.replies,
+        replies=partial(findings.replies, run),
+        unknown_nodes=findings.unknown_nodes(run),
+        queried_part=findings.queried_part(run),
         interval_of=wilson,
     )
 
@@ -60,21 +62,17 @@ def _figures(run: Run) -> dict[str, Markup]:
     drawn: dict[str, Markup] = {}
     rows = [(row["heading"], row["detail"], _estimates(row["accuracy"])) for row in findings.adversaries(run)]
     counts = run.manifest.data.counts.get("test", [])
-    drawn["against_whom"] = figures.against_whom(
+    drawn["against_whom"] = forest.against_whom(
         rows,
         threshold=run.evaluation.verdict.robust.threshold,
         commonest=max(counts) / sum(counts) if sum(counts) else None,
     )
     if run.rounds:
-        replies = [{client.name: client.accuracy for client in one.clients} for one in run.rounds]
         drawn["rounds"] = figures.accuracy_by_round(
             [one.round for one in run.rounds],
             [one.accuracy for one in run.rounds],
             [one.accuracy_records for one in run.rounds],
-            [
-                (row["name"], not row["malicious"], [reply.get(row["name"]) for reply in replies])
-                for row in findings.roster(run)
-            ],
+            [(row["name"], not row["malicious"], row["accuracies"]) for row in findings.roster(run)],
         )
     if run.partition.clients:
         drawn["partitions"] = figures.partitions(
@@ -86,10 +84,10 @@ def _figures(run: Run) -> dict[str, Markup]:
     return drawn
 
 
-def _estimates(accuracy: dict[str, Measure | None]) -> dict[str, figures.Estimate]:
+def _estimates(accuracy: dict[str, Measure | None]) -> dict[str, forest.Estimate]:
     found = {}
     for target, measure in accuracy.items():
         if measure is not None:
             low, high = measure.interval() or (measure.value, measure.value)
-            found[target] = figures.Estimate(measure.value, low, high, measure.n)
+            found[target] = forest.Estimate(measure.value, low, high, measure.n)
     return found

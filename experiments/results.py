@@ -133,8 +133,8 @@ Written by hand after reading the tables below; one seed, short training, so: ob
   PneumoniaMNIST and from 0 % to 13–24 % on the X-rays, at no visible cost there; on CIFAR-10, non-private, clean
   accuracy falls by nine points.
 - **int8 protects against nobody who holds a model.** White-box and insider accuracy of int8 lie within a point of
-  fp32's at 8/255, and within two at 2/255. Against Square with 500 queries int8 does look 5 to 20 points better: that is the gradient-free
-  attacker meeting coarse outputs, not robustness, since the insider's images fool the same model.
+  fp32's at 8/255, and within two at 2/255. Against Square with 500 queries int8 does look 5 to 20 points better: that
+  is the gradient-free attacker meeting coarse outputs, not robustness, since the insider's images fool the same model.
 - **Transfer is much weaker than white-box**, here from the non-private to the private model and back.
 - **Privacy cost little accuracy on the two medical sets** (ε = 7) **and 21 points on CIFAR-10.** With a poisoner the
   private CIFAR-10 federation loses less, because the poisoner ignores DP and contributes half of the average.

@@ -12,11 +12,15 @@ from torch import nn
 
 import clients.app
 from attacks.craft import find
-from clients.strategies import build_strategy
+from clients.honest import Setting
+from clients.prepare import rehearse
+from clients.strategies import CLIENTS, build_strategy
 from common.config import Experiment, Generator, load
 from common.data import Dataset, partition, prepare
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, write_text
+from common.loading import is_reference
+from common.privacy import Ledger
 from experiments.model_card import write_model_card
 from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, finished_federation
@@ -30,6 +34,8 @@ from server.manifest import close_manifest, open_manifest
 RUNNERS = ("inprocess", "ray")
 LEAST_PUBLIC = 8
 """Images without which int8 cannot be calibrated."""
+REHEARSED = 4
+"""Records of each client that its strategy is tried on before the first round."""
 
 
 def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFolder:
@@ -61,19 +67,51 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
     Raises:
         UserError: an unknown strategy, option, attack, rule or model, an unreachable ε, too few images.
     """
-    build_aggregation(experiment.federation.aggregation, experiment.federation.aggregation_options)
-    check_deployable(initial_model(experiment, dataset), (dataset.channels, dataset.image_size, dataset.image_size))
-    for attack in (*experiment.evaluation.attacks, *experiment.evaluation.query_attacks):
-        find(attack)
-    shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)
-    for client, share in zip(experiment.roster(), shares, strict=True):
-        build_strategy(client)
-        clients.app.plan_of(experiment, client, len(share))
     if len(dataset.public) < LEAST_PUBLIC:
         raise UserError(
             f"data: the public split has {len(dataset.public)} images, too few to calibrate int8; give it at least "
             f"{LEAST_PUBLIC} (data.public_records, data.public_fraction)"
         )
+    build_aggregation(experiment.federation.aggregation, experiment.federation.aggregation_options)
+    model = initial_model(experiment, dataset)
+    check_deployable(model, (dataset.channels, dataset.image_size, dataset.image_size))
+    check_attacks(experiment, len(dataset.classes))
+    shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)
+    for number, (client, share) in enumerate(zip(experiment.roster(), shares, strict=True)):
+        strategy = build_strategy(client)
+        strategy.setting = Setting(
+            experiment=experiment,
+            client=client,
+            number=number,
+            round=1,
+            classes=len(dataset.classes),
+            device="cpu",
+            ledger=Ledger(),
+            plan=clients.app.plan_of(experiment, client, len(share)),
+        )
+        if client.strategy in CLIENTS:  # a strategy of the user's own may cost anything; it is checked when it runs
+            rehearse(strategy, dataset.train.records(share[:REHEARSED]), model)
+
+
+def check_attacks(experiment: Experiment, classes: int) -> None:
+    """Refuse attacks that the threats cannot be scored with. Raises UserError."""
+    for field, names, gradients in (
+        ("evaluation.attacks", experiment.evaluation.attacks, True),
+        ("evaluation.query_attacks", experiment.evaluation.query_attacks, False),
+    ):
+        for name in names:
+            method = find(name)
+            if method.norm != "linf":
+                norm = f"its budget is in the {method.norm} norm" if method.norm else "it knows no budget"
+                raise UserError(
+                    f"{field}: '{name}' cannot be compared within eps, since {norm}; try it with `psreval attack`"
+                )
+            if not gradients and method.gradients and not is_reference(name):
+                raise UserError(f"{field}: '{name}' needs gradients; name it in evaluation.attacks, or use 'square'")
+            if method.least_classes > classes:
+                raise UserError(
+                    f"{field}: '{name}' needs {method.least_classes} classes or more; the data have {classes}"
+                )
 
 
 def train(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> RunFolder:

@@ -155,3 +155,5 @@ class Evaluated(Part):
     credible: bool
     test_records: Natural
     attacked_records: Natural
+    queried_records: Natural | None = None
+    """Query attacks are tried on so many of the attacked images; None: a run that did not write it down."""

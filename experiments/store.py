@@ -43,7 +43,8 @@ def check_version(folder: RunFolder) -> None:
         UserError: the results version differs, or the manifest is not whole.
     """
     if folder.manifest.exists():
-        found = read_json(folder.manifest).get("results_version")
+        told = read_json(folder.manifest)
+        found = told.get("results_version") if isinstance(told, dict) else None
         if found != RESULTS_VERSION:
             raise UserError(
                 f"{folder.path} was written with results version {found}, this psreval has {RESULTS_VERSION}; "
@@ -58,8 +59,10 @@ def finished_federation(runs: Path, federation_hash: str, apart_from: RunFolder)
         if folder.path == apart_from.path or not folder.model.exists():
             continue
         try:
-            told: dict[str, Any] = json.loads(manifest.read_text(encoding="utf-8"))
+            told: Any = json.loads(manifest.read_text(encoding="utf-8"))
         except (OSError, ValueError):
+            continue
+        if not isinstance(told, dict):
             continue
         if told.get("federation_hash") == federation_hash and told.get("results_version") == RESULTS_VERSION:
             return folder

@@ -122,7 +122,7 @@ def headline(evaluation: Evaluated) -> str:
 
 
 def against_whom(run: Run) -> str:
-    """Return who hurts the model that is deployed most, in a sentence with n and interval; empty if nobody tried."""
+    """Return who hurts the model that is deployed most, in a sentence with n and interval, or that nobody tried."""
     target = "int8" if "int8" in targets(run.measures) else "fp32"
     rows = [
         (threat, found)
@@ -130,7 +130,7 @@ def against_whom(run: Run) -> str:
         if threat != "all" and (found := worst(run.measures, target, threat))
     ]
     if not rows:
-        return ""
+        return "No attack was tried, so nothing is known of the model's robustness."
     threat, found = min(rows, key=lambda row: row[1].value)
     name = heading(threat).lower() + (f" from {found.generator}" if found.generator and threat == "transfer" else "")
     return (
@@ -156,6 +156,34 @@ def whose_epsilon(ledger: Ledger) -> list[str]:
     return [_worst_honest(honest, ledger.worst_honest_epsilon), *_malicious(ledger.clients)]
 
 
+def partly_queried(part: str) -> str:
+    """Return what it means for the worst cases that queries were tried on a part of the images only."""
+    return sentence(f"{part}; on the others every worst case is that of the other attacks") if part else ""
+
+
+def epsilon_holds_against(run: Run) -> str:
+    """Return in a few words against whom the verdict's ε holds; empty where there is no ε."""
+    if run.evaluation.verdict.private.value is None:
+        return ""
+    return (
+        "against the server too"
+        if run.experiment.privacy.secure_noise
+        else "only against those who do not know the seed"
+    )
+
+
+def noise(run: Run) -> list[str]:
+    """Return, where a client is private, the sentence that says where its noise comes from and whom ε holds against."""
+    if not any(client.private for client in run.ledger.clients):
+        return []
+    if run.experiment.privacy.secure_noise:
+        return ["The noise comes from the operating system's entropy, from no seed: ε holds against the server too."]
+    return [
+        "The noise follows from the seed (privacy.secure_noise = false), and the server knows the seed: "
+        "ε holds only against those who do not know it."
+    ]
+
+
 def agreements(shares: Mapping[str, float | None]) -> list[str]:
     """Return ``"int8 and fp32 for 98.5 % (97.6–99.1)"`` for every pair whose agreement was measured."""
     pairs = (
@@ -170,6 +198,16 @@ def agreements(shares: Mapping[str, float | None]) -> list[str]:
         if share is not None:
             found.append(f"{pair} for {percent(share)} ({interval(wilson(share, records))})")
     return found
+
+
+def unknown(nodes: Sequence[str], most: int = 8) -> str:
+    """Return a sentence that names the nodes of which nobody knows which client they are."""
+    names = [*nodes[:most], f"{len(nodes) - most} more"] if len(nodes) > most else list(nodes)
+    one = len(nodes) == 1
+    return (
+        f"{len(nodes)} unknown node{'' if one else 's'} connected but could not say which client "
+        f"{'it is and takes' if one else 'they are and take'} no part: {listed(names)}."
+    )
 
 
 def partition_spec(spec: str | Sequence[float]) -> str:

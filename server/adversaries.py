@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -106,7 +107,7 @@ def attack_all(
                     eps=evaluation.eps,
                     step_size=evaluation.step_size,
                     steps=evaluation.steps,
-                    seed=derive(seed, "attack", attack, repeat),
+                    seed=derive(seed, "attack", Path(attack).name, repeat),
                     title=f"{attack} with {source} gradients",
                 )
                 if repeat == 0:
@@ -142,7 +143,7 @@ def _query(
                 step_size=evaluation.step_size,
                 steps=evaluation.steps,
                 queries=evaluation.queries,
-                seed=derive(seed, "attack", attack, 0),
+                seed=derive(seed, "attack", Path(attack).name, 0),
                 title=f"{attack} on {target}",
             )
             answers.adversarial[f"query {target}", attack] = adversarial

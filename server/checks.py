@@ -13,9 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from common.errors import UserError
 from common.exchange import ARRAYS, CLIENT, EXAMPLES, METRICS, array_bytes
-from common.privacy import Ledger
 
 LEDGER_LIMIT = 1_000_000
 """Characters of a privacy ledger that are read."""
@@ -53,7 +51,7 @@ def check(reply: Message, expected: Mapping[str, Tensor], *, announced: int, lim
     """
     try:
         return _check(reply, expected, announced, limit)
-    except (_RefusedError, UserError) as refused:
+    except _RefusedError as refused:
         return Refusal(str(refused), _size(reply))
     except Exception as error:  # a malformed message must never reach the round's loop
         return Refusal(f"malformed reply ({type(error).__name__}: {str(error)[:200]})", _size(reply))
@@ -85,8 +83,6 @@ def _check(reply: Message, expected: Mapping[str, Tensor], announced: int, limit
     ledger = str(about["ledger"]) if about is not None and "ledger" in about else ""
     if len(ledger) > LEDGER_LIMIT:
         raise _RefusedError(f"its privacy ledger has {len(ledger)} characters; at most {LEDGER_LIMIT} are read")
-    if ledger:
-        Ledger.from_json(ledger)
     return Update(arrays, examples, numbers, ledger, array_bytes(content.array_records[ARRAYS]))
 
 

@@ -88,7 +88,9 @@ def evaluate(experiment: Experiment, dataset: Dataset, folder: RunFolder, genera
         robust_interval=wilson(robust, n),
         size_reduction=facts["size_reduction"],
         accuracy=accuracy(clean["int8"], labels),
+        accuracy_interval=wilson(accuracy(clean["int8"], labels), len(labels)),
         credible=told["credible"],
+        attacked=evaluation.eps > 0 and any(answer.threat == "white-box" for answer in answers.scored),
     )
     told["seconds"] = round(time.monotonic() - started, 2)
     write_json(folder.evaluation, told)

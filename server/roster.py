@@ -12,6 +12,8 @@ from common.config import Experiment
 from common.errors import UserError
 from common.exchange import CLIENT, CONFIG
 
+POLLING = 3
+"""A strategy asks for the nodes once or twice; more often, it waits."""
 QUERY_TIMEOUT = 120.0
 """Seconds a node may take to introduce itself."""
 
@@ -37,9 +39,10 @@ class Attendance:
     Flower's node ids are random, so everything that must not depend on them (order of sums, sampling) goes by number.
     """
 
-    def __init__(self, grid: Grid, experiment: Experiment) -> None:
+    def __init__(self, grid: Grid, experiment: Experiment, finished_rounds: int = 0) -> None:
         self._grid = grid
         self._experiment = experiment
+        self._finished_rounds = finished_rounds
         self._known: dict[int, Participant] = {}
 
     def wait(self, timeout: float) -> list[Participant]:
@@ -64,10 +67,13 @@ class Attendance:
             )
         return present
 
-    def present(self) -> list[Participant]:
-        """Return the clients that are connected now; newcomers are asked to introduce themselves."""
+    def present(self, finished_rounds: int | None = None) -> list[Participant]:
+        """Return the clients that are connected now; newcomers, and who failed to before, introduce themselves."""
+        if finished_rounds is not None:
+            self._finished_rounds = finished_rounds
         connected = set(self._grid.get_node_ids())
-        self._known = {node: participant for node, participant in self._known.items() if node in connected}
+        able = {node: participant for node, participant in self._known.items() if not participant.problem}
+        self._known = {node: participant for node, participant in able.items() if node in connected}
         newcomers = self._introduce(sorted(connected - self._known.keys()))
         for newcomer in sorted(newcomers, key=lambda participant: participant.node):
             taken = {other.number for other in self._known.values() if not other.problem}
@@ -76,13 +82,16 @@ class Attendance:
             self._known[newcomer.node] = newcomer
         return sorted(self._known.values(), key=lambda participant: (participant.number, participant.node))
 
+    def _told(self) -> ConfigRecord:
+        return ConfigRecord({"experiment": self._experiment.to_toml(), "server-round": self._finished_rounds})
+
     def _introduce(self, nodes: list[int]) -> list[Participant]:
         if not nodes:
             return []
         # A record of its own for each message: Flower empties the ones it has sent.
         messages = [
             Message(
-                RecordDict({CONFIG: ConfigRecord({"experiment": self._experiment.to_toml()})}),
+                RecordDict({CONFIG: self._told()}),
                 dst_node_id=node,
                 message_type=MessageType.QUERY,
             )
@@ -123,13 +132,20 @@ def _participant(node: int, reply: Message | None, names: list[str]) -> Particip
 
 
 class Present:
-    """The part of a Grid that a Flower strategy samples from: only these nodes, in this order."""
+    """The part of a Grid that a Flower strategy samples from: only these nodes, in this order.
+
+    Flower's strategies poll for more nodes without end; here nobody joins within a round, so polling is an error.
+    """
 
     def __init__(self, nodes: Iterable[int]) -> None:
         self._nodes = list(nodes)
+        self._asked = 0
 
     def get_node_ids(self) -> list[int]:
-        """Return the node ids."""
+        """Return the node ids. Raises RuntimeError when asked as often as only polling does."""
+        self._asked += 1
+        if self._asked > POLLING:
+            raise RuntimeError(f"it waits for more than the {len(self._nodes)} clients that can take part")
         return self._nodes
 
 

@@ -16,7 +16,9 @@ def verdict(
     robust_interval: tuple[float, float],
     size_reduction: float,
     accuracy: float,
+    accuracy_interval: tuple[float, float],
     credible: bool,
+    attacked: bool,
 ) -> dict[str, dict[str, Any]]:
     """Judge the deployed int8 model; returns the ``verdict`` part of evaluation.json.
 
@@ -27,7 +29,9 @@ def verdict(
         robust_interval: its 95 % interval. A threshold inside it is not decided.
         size_reduction: 1 - int8 bytes / fp32 bytes.
         accuracy: clean accuracy of the int8 model.
+        accuracy_interval: its 95 % interval.
         credible: False makes a "robust" undecided: an attack that may have failed proves nothing.
+        attacked: whether a white-box attack with a budget above 0 was made; without one nothing is shown.
     """
     limit = _threshold(thresholds, "epsilon")
     private = _tile(
@@ -35,18 +39,18 @@ def verdict(
         "epsilon",
         epsilon,
         epsilon is not None and epsilon <= limit + 1e-9,
-        "no privacy guarantee: at least one honest client trained without DP-SGD"
+        "no privacy guarantee covers every honest client's records"
         if epsilon is None
         else f"the worst honest client's records have ε = {epsilon:.2f} after all rounds (asked: at most {limit:g})",
     )
     floor = _threshold(thresholds, "robust_accuracy")
-    low, high = robust_interval
-    holds: bool | None = None if low < floor <= high else robust_accuracy >= floor
+    holds = _beyond(robust_accuracy, robust_interval, floor)
     sentence = f"{robust_accuracy:.1%} of attacked images are still right in the worst case (asked: {floor:.0%})"
-    if holds is None:
-        sentence += f"; the interval {low:.1%} to {high:.1%} holds the threshold, so it is not decided"
+    sentence += _why_not(holds, robust_interval)
     if holds and not credible:
         holds, sentence = None, sentence + "; but the evaluation flagged itself, so it is not decided"
+    if holds and not attacked:
+        holds, sentence = None, "no white-box attack with a budget above 0 was made, so robustness is not decided"
     robust = _tile(thresholds, "robust_accuracy", robust_accuracy, holds, sentence)
     wanted = _threshold(thresholds, "size_reduction")
     small = _tile(
@@ -57,14 +61,24 @@ def verdict(
         f"the int8 file is {size_reduction:.1%} smaller than the fp32 weights (asked: {wanted:.0%})",
     )
     least = _threshold(thresholds, "accuracy")
-    useful = _tile(
-        thresholds,
-        "accuracy",
-        accuracy,
-        accuracy >= least,
-        f"{accuracy:.1%} of clean test images are right (asked: {least:.0%})",
+    right = _beyond(accuracy, accuracy_interval, least)
+    sentence = f"{accuracy:.1%} of clean test images are right (asked: {least:.0%})" + _why_not(
+        right, accuracy_interval
     )
+    useful = _tile(thresholds, "accuracy", accuracy, right, sentence)
     return {"private": private, "robust": robust, "small": small, "useful": useful}
+
+
+def _beyond(value: float, interval: tuple[float, float], threshold: float) -> bool | None:
+    """Tell whether ``value`` reaches the threshold; None where the interval holds the threshold."""
+    low, high = interval
+    return None if low < threshold <= high else value >= threshold
+
+
+def _why_not(holds: bool | None, interval: tuple[float, float]) -> str:
+    if holds is not None:
+        return ""
+    return f"; the interval {interval[0]:.1%} to {interval[1]:.1%} holds the threshold, so it is not decided"
 
 
 def stated_failure(tiles: dict[str, dict[str, Any]]) -> list[str]:

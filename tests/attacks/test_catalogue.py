@@ -32,6 +32,10 @@ def test_options_are_those_that_the_attack_heeds(name, heeded):
     assert options(name) == heeded
 
 
+def test_only_our_own_attacks_promise_to_treat_each_record_alone():
+    assert [name for name in ATTACKS if find(name).per_record] == ["fgsm", "pgd"]
+
+
 def test_attacks_without_a_budget_say_so():
     for name in ATTACKS:
         assert (find(name).norm is None) == ("no budget" in ATTACKS[name]), name

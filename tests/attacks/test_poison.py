@@ -3,8 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attacks.craft import craft
+from attacks.craft import craft, find
 from attacks.poison import adversarial_copies, chosen, flip_labels
+from attacks.predict import predict
 from common.errors import UserError
 from common.records import Records
 
@@ -108,6 +109,61 @@ def test_poisoning_leaves_no_trace(network, records):
 
 def test_nothing_chosen_nothing_changed(network, records):
     assert adversarial_copies(network(), records, INDEX[:0], classes=4, seed=1) is records
+
+
+def moved_by_another(network, records, **how):
+    """Count the records but one whose copy or label changes when that one's image does."""
+    model = network()
+    labels = predict(model, records.images)  # an image that is misclassified already would be left alone
+    images = records.images.clone()
+    images[INDEX[0]] = 255 - images[INDEX[0]]
+    outcomes = [
+        adversarial_copies(model, these, INDEX, steps=4, eps=0.02, classes=4, seed=1, **how)
+        for these in (Records(records.images, labels), Records(images, labels))
+    ]
+    others = torch.arange(len(records)) != INDEX[0]
+    different = (outcomes[0].images != outcomes[1].images).flatten(1).any(dim=1)
+    return int((different | (outcomes[0].labels != outcomes[1].labels))[others].sum())
+
+
+SHARED = ["square", "torchattacks:APGD"]
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", *SHARED])
+def test_crafted_separately_no_record_touches_another_s_copy(network, records, attack):
+    assert moved_by_another(network, records, attack=attack, separately=True) == 0
+
+
+@pytest.mark.parametrize("attack", ["fgsm", "pgd"])
+def test_our_own_attacks_are_separate_by_themselves(network, records, attack):
+    assert find(attack).per_record
+    assert moved_by_another(network, records, attack=attack) == 0
+    ways = [
+        adversarial_copies(network(), records, INDEX, attack=attack, classes=4, seed=1, separately=separately).images
+        for separately in (False, True)
+    ]
+    assert ways[0].equal(ways[1])
+
+
+@pytest.mark.parametrize("attack", SHARED)
+def test_a_batch_of_a_library_attack_is_not_separate(network, records, attack):
+    assert not find(attack).per_record
+    assert moved_by_another(network, records, attack=attack) > 0
+
+
+def test_records_crafted_separately_do_not_share_their_draws(network):
+    twins = Records(torch.full((4, 3, 12, 12), 0.5), torch.zeros(4, dtype=torch.int64))
+    copies = adversarial_copies(
+        network(), twins, torch.arange(4), attack="torchattacks:GN", classes=4, seed=1, separately=True
+    )
+    assert len({tuple(image.flatten().tolist()) for image in copies.images}) == 4
+
+
+@pytest.mark.parametrize("labels", ["random", "target:1"])
+def test_a_label_does_not_depend_on_who_else_is_chosen(records, labels):
+    all_chosen = flip_labels(records, torch.arange(30), labels=labels, classes=4, seed=1)
+    some_chosen = flip_labels(records, INDEX, labels=labels, classes=4, seed=1)
+    assert torch.equal(some_chosen.labels[INDEX], all_chosen.labels[INDEX])
 
 
 def test_flipped_labels_keep_every_image(records):

@@ -74,12 +74,18 @@ def test_a_users_attack_cannot_change_the_callers_images(attack, network, images
         ("return (images - 0.5).clamp(0, 1)", "over the budget"),
         ("return images + 8 / 255", "images live in"),
         ("return 1 / 0", "ZeroDivisionError"),
+        ("raise SystemExit(0)", "SystemExit"),
     ],
 )
 def test_a_wrong_result_is_refused_by_name(attack, network, images, body, said):
     with pytest.raises(UserError, match=r"mine\.py:go") as caught:
         run(attack(body), network, images)
     assert said in str(caught.value)
+
+
+def test_an_attack_can_be_interrupted(attack, network, images):
+    with pytest.raises(KeyboardInterrupt):
+        run(attack("raise KeyboardInterrupt"), network, images)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from clients.honest import Honest, StrategyError
-from clients.prepare import prepare, send, train
+from clients.prepare import prepare, rehearse, send, train
+from common.config import AdversarialTraining
 from common.errors import UserError
 from common.records import Records
 
@@ -165,6 +166,82 @@ def test_a_users_mistake_keeps_its_own_sentence(build, model, records):
 
     with pytest.raises(UserError, match=r"^the archive is locked; unlock it$"):
         prepare(acting(build, "prepare", refuse), records, model)
+
+
+def quit_early(*arguments):
+    raise SystemExit(3)
+
+
+CALLS = {
+    "prepare": lambda custom, records, model: prepare(custom, records, model),
+    "train": lambda custom, records, model: train(custom, model, records),
+    "send": lambda custom, records, model: send(custom, RECEIVED, RECEIVED),
+}
+
+
+@pytest.mark.parametrize("method", CALLS)
+def test_a_strategy_cannot_end_the_process_but_a_person_can(method, build, model, records):
+    told = sentence(lambda: CALLS[method](acting(build, method, quit_early), records, model))
+    assert f"Custom.{method} raised SystemExit: 3" in told
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        CALLS[method](acting(build, method, interrupt), records, model)
+
+
+@pytest.mark.parametrize("method", CALLS)
+@pytest.mark.parametrize("kind", [ValueError, UserError, SystemExit])
+def test_a_private_client_s_sentence_does_not_quote_an_exception(method, kind, build, model, records):
+    def blab(*arguments):
+        raise kind("pixel 17 of record 3 is 0.25")
+
+    told = sentence(lambda: CALLS[method](acting(build, method, blab, private=True), records, model))
+    assert told == f"strategy Custom.{method} raised {kind.__name__}; the private client's own log tells more"
+
+
+def test_a_private_client_s_sentence_does_not_quote_its_attack(tmp_path, build, model, records):
+    file = tmp_path / "mine.py"
+    file.write_text("def go(model, images, labels):\n    raise ValueError(f'saw {labels.tolist()}')\n")
+    table = AdversarialTraining(attack=f"{file}:go")
+    told = sentence(lambda: prepare(build(adversarial_training=table, private=True), records, model))
+    assert told.startswith("strategy Honest.adversarial_training raised UserError;")
+    assert "saw" not in told
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "told"),
+    [
+        ("label-flipper", {"labels": "target:9"}, "class number from 0 to 2"),
+        ("label-flipper", {"source": 3}, "class number from 0 to 2"),
+        ("data-poisoner", {"labels": "target:3"}, "class number from 0 to 2"),
+        ("data-poisoner", {"attack": "torchattacks:APGDT"}, "at least 4 classes"),
+        ("adversarial-training", {"attack": "torchattacks:APGDT"}, "at least 4 classes"),
+        ("honest", {}, "at least 4 classes"),
+    ],
+)
+@pytest.mark.parametrize("private", [False, True])
+def test_a_rehearsal_finds_what_every_round_would_be_refused_for(
+    strategy, options, told, private, build, model, records
+):
+    table = AdversarialTraining(attack="torchattacks:APGDT") if strategy == "honest" else None
+    with pytest.raises(UserError) as refused:
+        rehearse(build(strategy, options, adversarial_training=table, private=private), records, model)
+    assert told in str(refused.value)
+
+
+def test_a_rehearsal_is_short_and_leaves_no_trace(build, model, records, monkeypatch):
+    steps = []
+    monkeypatch.setattr("attacks.poison.craft", lambda *args, **how: steps.append(how["steps"]) or args[2] / 255)
+    table = AdversarialTraining(fraction=0.25, steps=90)
+    strategy = build("data-poisoner", {"steps": 80}, adversarial_training=table, private=True)
+    setting = strategy.setting
+    rehearse(strategy, records, model)
+    assert steps == [1, 1]
+    assert strategy.steps == 80
+    assert strategy.setting is setting
+    assert setting.ledger.entries == ()
 
 
 def test_the_setting_is_frozen(build):

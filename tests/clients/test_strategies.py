@@ -55,7 +55,7 @@ def test_options_arrive():
         ("honest", {"fraction": 0.2}, "'hospital': options.fraction: unknown option; Honest takes none"),
         ("data-poisoner", {"fractoin": 0.2}, "options.fractoin: unknown option; did you mean 'fraction'"),
         ("data-poisoner", {"fraction": 1.5}, "options.fraction = 1.5: input should be less than or equal to 1"),
-        ("data-poisoner", {"fraction": "0.5"}, "options.fraction = '0.5': input should be a valid number"),
+        ("data-poisoner", {"fraction": "half"}, "options.fraction = 'half': write a number, or a fraction"),
         ("data-poisoner", {"fraction": True}, "options.fraction = True: input should be a valid number"),
         ("data-poisoner", {"eps": 8}, "options.eps = 8: is above 1, but images live in [0, 1]; write '8/255'"),
         ("data-poisoner", {"steps": 0}, "options.steps = 0: input should be greater than or equal to 1"),
@@ -112,6 +112,9 @@ class Needy(Honest):
 class Broken(Honest):
     def __init__(self): raise RuntimeError("no scanner")
 
+class Quitter(Honest):
+    def __init__(self): raise SystemExit(0)
+
 class Mute:
     def prepare(self, records, model): return records
     def train(self, model, records): return {}
@@ -143,6 +146,7 @@ def test_ones_own_class_is_honest_only_if_it_says_so(own):
         ("Derived", {"strenght": 1}, "did you mean 'strength'"),
         ("Needy", {}, "options.strength is required by Needy"),
         ("Broken", {}, "Broken.__init__ raised RuntimeError: no scanner"),
+        ("Quitter", {}, "Quitter.__init__ raised SystemExit: 0"),
         ("Mute", {}, "class Mute has no method send"),
         ("function", {}, "is a function; name a class with prepare, train, send"),
         ("Missing", {}, "has no 'Missing'"),

@@ -58,6 +58,9 @@ def test_descriptions_are_frozen() -> None:
         ({"evaluation": {"threats": ["whitebox"]}}, ["evaluation.threats", "'whitebox'"]),
         ({"seed": -1}, ["seed = -1"]),
         ({"name": "a b/../c"}, ["name"]),
+        ({"name": ".."}, ["name = '..'"]),
+        ({"clients": [{"name": ".."}]}, ["clients.0.name = '..'"]),
+        ({"evaluation": {"generators": [{"name": "fp32"}]}}, ["cannot be called 'fp32'"]),
     ],
 )
 def test_a_mistake_is_one_sentence_with_field_value_and_remedy(tree: dict, words: list[str]) -> None:
@@ -150,3 +153,37 @@ def test_ready_descriptions_are_valid(file: Path) -> None:
     experiment = load(file)
     assert experiment.description
     assert parse_toml(experiment.to_toml()) == experiment
+
+
+def test_only_what_names_a_file_is_made_absolute(tmp_path: Path) -> None:
+    (tmp_path / "e.toml").write_text('description = "see mine.py:Mine"\n[model]\nname = "mine.py:build"\n')
+    experiment = load(tmp_path / "e.toml")
+    assert experiment.description == "see mine.py:Mine"
+    assert experiment.model.name == f"{tmp_path / 'mine.py'}:build"
+
+
+def test_a_file_named_on_the_command_line_lies_where_it_is_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "e.toml").write_text("")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    experiment = load(tmp_path / "e.toml", {"data.source": "npz:x.npz"})
+    assert experiment.data.source == f"npz:{tmp_path / 'here' / 'x.npz'}"
+
+
+def test_the_hash_follows_the_content_of_a_generator_s_description(tmp_path: Path) -> None:
+    digests = []
+    for folder, text in (("a", "seed = 2"), ("b", "seed = 2"), ("c", "seed = 3")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "other.toml").write_text(text)
+        (tmp_path / folder / "e.toml").write_text(
+            '[[evaluation.generators]]\nname = "other"\nexperiment = "other.toml"\n'
+        )
+        digests.append(load(tmp_path / folder / "e.toml").digest())
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_client_s_own_option_called_path_counts_in_the_hash() -> None:
+    one, two = (Experiment().change({"clients.0.options": {"path": path}}) for path in ("a", "b"))
+    assert one.digest() != two.digest()

@@ -1,5 +1,6 @@
 """The ε that we print, against an independent accountant; the plan and the ledger."""
 
+import dataclasses
 import json
 import math
 
@@ -10,6 +11,7 @@ from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from common import privacy
 from common.accounting import MOST_NOISE, epsilon_of
 from common.config import Privacy
 from common.errors import UserError
@@ -170,6 +172,55 @@ def test_any_other_release_adds_up(again):
     ledger.spend(Entry(1, 1.0, 0.05, 20, "same"))
     ledger.spend(again)
     assert len(ledger.entries) == 2
+
+
+@given(st.integers(0, 4), st.integers(0, 4))
+def test_a_ledger_extends_what_it_began_with(first, second):
+    entries = tuple(Entry(number, 1.0, 0.05, 20, f"release {number}") for number in range(1, 5))
+    assert Ledger(entries[:first]).extends(Ledger(entries[:second])) == (first >= second)
+
+
+def test_a_repeated_release_still_extends_and_a_changed_one_does_not():
+    first, second = Entry(1, 1.0, 0.05, 20, "first"), Entry(2, 1.0, 0.05, 20, "second")
+    ledger = Ledger((first, second))
+    ledger.spend(first)
+    assert ledger.extends(Ledger((first, second)))
+    assert not Ledger((second, first)).extends(Ledger((first,)))
+    assert not Ledger((dataclasses.replace(first, steps=1), second)).extends(Ledger((first,)))
+
+
+def of_rounds(*rounds):
+    return Ledger(tuple(Entry(number, 1.0, 0.05, 20) for number in rounds))
+
+
+@pytest.mark.parametrize(
+    ("ledger", "last_round", "told"),
+    [
+        (of_rounds(), 1, ""),
+        (of_rounds(1, 2, 2, 3), 3, ""),
+        (of_rounds(*[1] * 8), 1, ""),
+        (of_rounds(1, 4), 3, "has an entry for round 4, but the last round is 3"),
+        (of_rounds(*[1] * 9), 1, "has 9 entries for round 1; at most 8 are believed"),
+        (of_rounds(*range(1, 10_001)), 10_000, ""),
+        (of_rounds(*range(1, 10_002)), 10_001, "has 10001 entries; at most 10000 are read"),
+    ],
+)
+def test_a_ledger_that_no_client_can_have_is_told(ledger, last_round, told):
+    assert ledger.problem(last_round) == told
+
+
+def test_over_many_rounds_epsilon_is_computed_seldom_and_never_told_too_low(monkeypatch):
+    ledger = of_rounds(*range(1, 1001), 1000)
+    exact = [epsilon_of(((1.0, 0.05, 20 * number),), "rdp", 1e-5) for number in (*range(1, 1000), 1001)]
+    asked = []
+    real = privacy.epsilon_of
+    monkeypatch.setattr(privacy, "epsilon_of", lambda *question: asked.append(1) or real(*question))
+    told = ledger.epsilon_by_round("rdp", 1e-5)
+    assert len(asked) <= 100
+    assert len(told) == 1000
+    assert told == sorted(told)
+    assert all(one >= other for one, other in zip(told, exact, strict=True))
+    assert told[-1] == exact[-1]
 
 
 def test_two_releases_with_secret_noise_add_up_within_a_round():

@@ -11,7 +11,7 @@ from torch import nn
 
 from common.config import Privacy, Training
 from common.errors import UserError
-from common.privacy import Plan
+from common.privacy import Ledger, Plan
 from common.private_training import Noise, train_privately
 from common.records import Records
 from common.seeds import derive, numpy_generator
@@ -240,6 +240,29 @@ def test_secure_noise_never_repeats():
         outcomes.append(weights(model))
         assert entry.release == ""
     assert not outcomes[0].equal(outcomes[1])
+
+
+@pytest.mark.parametrize(("spoil", "error"), [("weights", TrainingError), ("forward", RuntimeError)])
+def test_a_training_that_fails_is_in_the_ledger(spoil, error):
+    model, ledger, calls = small_model(), Ledger(), []
+
+    def fail(*_):
+        calls.append(1)
+        if len(calls) > 1:
+            raise RuntimeError("out of memory")
+
+    if spoil == "forward":
+        model.register_forward_pre_hook(fail)
+    plan = dataclasses.replace(PLAN, steps_per_round=3, noise_multiplier=1e38 if spoil == "weights" else 1.0)
+    with pytest.raises(error):
+        train_privately(model, some_records(), SGD, Privacy(), plan, round=2, seed=1, ledger=ledger)
+    assert [(entry.round, entry.steps) for entry in ledger.entries] == [(2, 3)]
+
+
+def test_the_ledger_holds_the_entry_that_is_returned():
+    ledger = Ledger()
+    _, entry = train_privately(small_model(), some_records(), SGD, Privacy(), PLAN, round=2, seed=1, ledger=ledger)
+    assert ledger.entries == (entry,)
 
 
 def test_sampling_and_noise_are_independent_streams():

@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from experiments import figures
-from experiments.figures import Estimate
+from experiments import figures, forest
+from experiments.forest import Estimate
 
 HALF = Estimate(0.5, 0.4, 0.6, 100)
 ROWS = [("No adversary", "unchanged", {"fp32": HALF, "int8": HALF}), ("Insider", "", {"int8": HALF})]
@@ -16,7 +16,7 @@ def all_figures(name: str = "a", clients: int = 3, rounds: int = 4) -> dict[str,
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return {
-            "against": figures.against_whom(ROWS, threshold=0.5, commonest=0.4),
+            "against": forest.against_whom(ROWS, threshold=0.5, commonest=0.4),
             "rounds": figures.accuracy_by_round(list(range(1, rounds + 1)), [0.5] * rounds, [100] * rounds, lines),
             "partitions": figures.partitions([name, "b"], [(f"{name}{number}", [3, 4]) for number in range(clients)]),
             "epsilon": figures.epsilon_by_round(lines, 8.0),
@@ -55,25 +55,6 @@ def test_figures_in_one_page_share_no_identifier() -> None:
         if element.get("id")
     ]
     assert len(found) == len(set(found))
-
-
-def test_names_are_text_in_the_page_and_colours_follow_it() -> None:
-    text = figures.against_whom(ROWS, threshold=None, commonest=None)
-    assert "Insider" in "".join(ElementTree.fromstring(text).itertext())
-    assert "var(--int8" in text
-    assert "DejaVu" not in text
-
-
-def test_a_target_that_a_threat_does_not_concern_is_said_so() -> None:
-    text = "".join(ElementTree.fromstring(figures.against_whom(ROWS, threshold=0.5, commonest=None)).itertext())
-    assert text.count("not an attack on this model") == 1
-
-
-def test_every_estimate_is_told_with_its_interval_and_n() -> None:
-    text = figures.against_whom(ROWS, threshold=0.5, commonest=None)
-    words = "".join(ElementTree.fromstring(text).itertext())
-    assert words.count("50.0 % (40.0–60.0)") == 3
-    assert "int8 50.0 % (95 % interval 40.0–60.0, n = 100)" in str(ElementTree.fromstring(text).get("aria-label"))
 
 
 def test_accuracies_that_were_not_measured_leave_gaps() -> None:

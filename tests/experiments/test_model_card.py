@@ -8,8 +8,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from common.errors import UserError
-from common.folder import RunFolder, read_json, write_json
+from common.folder import RunFolder, append_line, read_json, write_json
 from experiments.model_card import literal, write_model_card
+from server.measures import measure
 
 SECTIONS = (
     "Model details", "Intended use", "Training data", "Federation", "Privacy", "Accuracy and robustness", "Compression",
@@ -41,6 +42,36 @@ def test_it_says_what_the_model_is_not_for_and_whose_epsilon_holds(finished_run:
 
 def test_an_evaluation_that_flags_itself_is_not_to_be_believed(make_run: Callable[..., RunFolder]) -> None:
     assert "**Not to be believed.**" in card(make_run(credible=False))
+
+
+def test_it_says_on_how_many_images_queries_were_tried_and_against_whom_epsilon_holds(
+    make_run: Callable[..., RunFolder],
+) -> None:
+    text = card(make_run())
+    assert text.count("ueries were tried on 60 of the 200 images") == 2
+    assert "and the server knows the seed: ε holds only against those who do not know it." in text
+    assert "only against those who do not know the seed" in text[: text.index("## Model details")]
+    assert "ε holds against the server too." in card(make_run(secure_noise="true"))
+
+
+def test_a_run_that_was_not_attacked_says_so_and_why_it_is_not_decided(make_run: Callable[..., RunFolder]) -> None:
+    rows = [measure(target, "clean", "none", "accuracy", 0.9, 500) for target in ("fp32", "int8")]
+    folder = make_run(rows=rows, examples=False)
+    evaluation = read_json(folder.evaluation)
+    evaluation["verdict"]["robust"] |= {"holds": None, "value": None, "sentence": "no white-box attack was made"}
+    write_json(folder.evaluation, evaluation)
+    text = card(folder)
+    assert "| Robust? | Not decided: no white-box attack was made | – (no attack was tried) |" in text
+    assert "| Any adversary (no attack was tried) | – | – |" in text
+    assert "No attack was tried, so nothing is known of the model" in text
+
+
+def test_a_node_that_nobody_knows_is_no_client(finished_run: RunFolder) -> None:
+    stranger = {"name": "node 123", "status": "absent", "reason": "did not introduce itself in time"}
+    append_line(finished_run.rounds, {"round": 4, "status": "skipped", "clients": [stranger]})
+    text = card(finished_run)
+    assert "1 unknown node connected but could not say which client it is and takes no part: node 123." in text
+    assert "| node 123" not in text
 
 
 def test_every_table_has_as_many_cells_in_each_row_as_its_head(make_run: Callable[..., RunFolder]) -> None:

@@ -1,15 +1,19 @@
+import json
 import re
 import shutil
+import tomllib
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
-from common.folder import RunFolder, append_line, read_json, write_json
+from common.config import parse
+from common.folder import RunFolder, append_line, read_json, write_json, write_text
 from common.intervals import wilson
-from experiments import wording
+from experiments import findings, wording
 from experiments.report import write_report
+from experiments.run_files import read_run
 from server.measures import measure
 
 MakeRun = Callable[..., RunFolder]
@@ -191,16 +195,20 @@ def test_images_of_any_number_of_channels_are_shown(make_run: MakeRun, channels:
 def test_a_run_that_was_not_attacked_is_reported(make_run: MakeRun) -> None:
     rows = [measure(target, "clean", "none", "accuracy", 0.9, 500) for target in ("fp32", "int8")]
     text = page(make_run(rows=rows, examples=False)).text
+    assert "No attack was tried, so nothing is known of the model's robustness." in text
+    assert "Any adversary no attack was tried" in text
     assert "No adversary was tried." in text
     assert "Of the adversaries tried" not in text
 
 
 def test_a_federation_of_many_clients_and_rounds_names_those_that_were_refused(make_run: MakeRun) -> None:
     folder = make_run()
+    experiment = tomllib.loads(folder.experiment.read_text(encoding="utf-8"))
+    write_text(folder.experiment, parse({**experiment, "clients": [{"count": 60}]}, "a test").to_toml())
     folder.rounds.unlink()
     for number in range(1, 31):
         clients: list[dict[str, object]] = [
-            {"name": f"client-{i}", "status": "accepted" if i else "silent",
+            {"name": f"client-{i + 1}", "status": "accepted" if i else "silent",
              "reason": "" if i else "no reply within 5 s", "examples": 1, "bytes_up": 1,
              "bytes_down": 1, "accuracy": 0.5 if i else None, "metrics": {}}
             for i in range(60)
@@ -220,3 +228,57 @@ def test_keys_that_a_later_version_adds_are_passed_over(finished_run: RunFolder)
     for path in (finished_run.manifest, finished_run.ledger, finished_run.evaluation, finished_run.partition):
         write_json(path, read_json(path) | {"later": {"a": 1}})
     write_report(finished_run)
+
+
+def test_queries_on_a_part_of_the_images_are_said_to_be_so_where_it_matters(finished_run: RunFolder) -> None:
+    text = page(finished_run).text
+    meaning = "Queries were tried on 60 of the 200 images; on the others every worst case is that of the other attacks."
+    assert "queries were tried on 60 of the 200 images" in text[: text.index("Figure 1.")]
+    assert meaning in text[text.index("Figure 1.") : text.index("Table 1.")]
+    assert "queries an image, on 60 of the 200 images" in text
+    evaluation = read_json(finished_run.evaluation)
+    write_json(finished_run.evaluation, evaluation | {"queried_records": 200})
+    assert "of the 200 images" not in page(finished_run).text
+
+
+@pytest.mark.parametrize(
+    ("secure", "short", "long"),
+    [
+        ("false", "only against those who do not know the seed", "and the server knows the seed: ε holds only against"),
+        ("true", "against the server too", "from no seed: ε holds against the server too."),
+    ],
+)
+def test_against_whom_epsilon_holds_is_said_beside_it_and_in_the_ledgers(
+    make_run: MakeRun, secure: str, short: str, long: str
+) -> None:
+    text = page(make_run(secure_noise=secure)).text
+    assert short in text[: text.index("Robust?")]
+    assert long in text[text.index("Privacy ledgers") :]
+
+
+def test_without_private_clients_nothing_is_said_of_noise(make_run: MakeRun) -> None:
+    assert "know the seed" not in page(make_run(private=False)).text
+
+
+def test_a_node_that_nobody_knows_is_no_client(finished_run: RunFolder) -> None:
+    lines = [json.loads(line) for line in finished_run.rounds.read_text(encoding="utf-8").splitlines()]
+    finished_run.rounds.unlink()
+    for line in lines:
+        reason = {"status": "absent", "reason": "did not introduce itself in time"}
+        line["clients"] = [*line["clients"][:2], {"name": "node 123", **reason}]
+        append_line(finished_run.rounds, line)
+    text = page(finished_run).text
+    assert "3 clients (1 malicious)" in text
+    assert text.count("unknown node 123: absent did not introduce itself in time") == 3
+    assert "1 unknown node connected but could not say which client it is and takes no part: node 123." in text
+    assert "east hospitalhonest5200 of 3" in text
+
+
+def test_a_name_claimed_twice_keeps_its_accuracy(finished_run: RunFolder) -> None:
+    lines = [json.loads(line) for line in finished_run.rounds.read_text(encoding="utf-8").splitlines()]
+    finished_run.rounds.unlink()
+    for line in lines:
+        claimed = {"name": "north hospital", "status": "absent", "reason": "client number 0 is already taken"}
+        append_line(finished_run.rounds, line | {"clients": [*line["clients"], claimed]})
+    row = findings.roster(read_run(finished_run))[0]
+    assert (row["accepted"], row["rounds"], row["accuracies"]) == (3, 3, [0.55, 0.74, 0.85])

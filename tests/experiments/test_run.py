@@ -114,13 +114,13 @@ def test_a_transfer_generator_is_trained_first_and_stored(tmp_path: Path) -> Non
     experiment = tiny(
         federation__rounds=1,
         evaluation__threats=["white-box", "transfer"],
-        evaluation__generators=[{"name": "twin", "changes": {"seed": 2}}],
+        evaluation__generators=[{"name": "other", "changes": {"seed": 2}}],
     )
     folder = run(experiment, tmp_path)
     assert len(list((tmp_path / "tiny").glob("*/model.safetensors"))) == 2
     rows = folder.results.read_text()
-    assert "fp32,transfer,pgd,twin" in rows
-    assert "int8,transfer,worst,twin" in rows
+    assert "fp32,transfer,pgd,other" in rows
+    assert "int8,transfer,worst,other" in rows
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,10 @@ def test_a_truncated_manifest_is_not_trusted(tmp_path: Path) -> None:
     assert finished_federation(tmp_path, "same", RunFolder(tmp_path / "x")) is None
     with pytest.raises(UserError, match=r"manifest.json could not be read"):
         check_version(folder)
+    folder.manifest.write_text("[]")
+    assert finished_federation(tmp_path, "same", RunFolder(tmp_path / "x")) is None
+    with pytest.raises(UserError, match=r"results version None"):
+        check_version(folder)
 
 
 def test_a_folder_of_another_version_is_refused(tmp_path: Path) -> None:

@@ -58,6 +58,14 @@ def huge(_: int, received: Arrays) -> RecordDict:
     return fixture.content({name: np.zeros((1000, 1000), np.float32) for name in received})
 
 
+def enormous(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({name: array + np.float32(1e38) for name, array in received.items()})
+
+
+def exits(_: int, received: Arrays) -> RecordDict:
+    raise SystemExit(1)
+
+
 def raises(_: int, received: Arrays) -> RecordDict:
     raise RuntimeError("out of memory in the hospital")
 
@@ -89,6 +97,8 @@ FAULTS: list[tuple[Callable, str]] = [
     (no_arrays, "expected one record 'arrays'"),
     (two_array_records, "expected one record 'arrays'"),
     (huge, "bytes instead of"),
+    (enormous, "no finite answers"),
+    (exits, "SystemExit"),
     (raises, "out of memory in the hospital"),
     (many_examples, "num-examples = 1000000000000 is not between 1 and the 10"),
     (negative_examples, "num-examples = -512 is not between"),
@@ -169,7 +179,7 @@ def test_robust_rules_by_hand(tmp_path: Path, rule: str, options: dict, shifts: 
 
 
 def test_too_few_good_updates_skip_the_round_and_past_a_limit_end_the_run_with_a_reason(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"skipped_rounds_limit = 1: 2 rounds were skipped.*0 good updates.*client-1: "):
+    with pytest.raises(UserError, match=r"skipped_rounds_limit = 1: more .* in a row.*0 good updates.*client-1: "):
         run(tmp_path, [nan, raises], federation__rounds=5, federation__skipped_rounds_limit=1)
     lines = list(read_lines(tmp_path / "run" / "rounds.jsonl"))
     assert [line["status"] for line in lines] == ["skipped", "skipped"]
@@ -252,3 +262,49 @@ def test_bytes_are_counted(tmp_path: Path) -> None:
 def test_without_privacy_no_epsilon_is_claimed(tmp_path: Path) -> None:
     folder = run(tmp_path, [fixture.honest(), fixture.honest()], federation__rounds=1)
     assert read_json(folder.ledger)["worst_honest_epsilon"] is None
+
+
+def test_a_federation_in_which_nothing_was_aggregated_is_no_result(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no round was aggregated.*out of memory in the hospital"):
+        run(tmp_path, [raises, raises], federation__rounds=2, federation__skipped_rounds_limit=3)
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_stuck_run_goes_on_once_its_clients_work_again(tmp_path: Path) -> None:
+    changes = {"federation__rounds": 5, "federation__skipped_rounds_limit": 1}
+    with pytest.raises(UserError, match=r"in a row"):
+        run(tmp_path, [raises, raises], **changes)
+    folder = run(tmp_path, [fixture.honest(), fixture.honest()], **changes)
+    assert [line["status"] for line in read_lines(folder.rounds)] == ["skipped"] * 2 + ["aggregated"] * 3
+
+
+def test_skips_that_are_not_in_a_row_do_not_end_a_run(tmp_path: Path) -> None:
+    def sometimes(number: int, received: Arrays) -> RecordDict:
+        return nan(number, received) if number % 2 else fixture.honest()(number, received)
+
+    folder = run(tmp_path, [sometimes, sometimes], federation__rounds=6, federation__skipped_rounds_limit=1)
+    assert [line["status"] for line in read_lines(folder.rounds)] == ["skipped", "aggregated"] * 3
+
+
+def test_a_rule_that_waits_for_more_clients_is_not_waited_for(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"it waits for more than the 2 clients"):
+        run(
+            tmp_path,
+            [fixture.honest(), fixture.honest()],
+            federation__rounds=1,
+            federation__aggregation_options={"min_available_nodes": 5},
+        )
+
+
+def test_a_rule_whose_configuration_raises_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rule.py").write_text(
+        "from flwr.serverapp.strategy import FedAvg\n"
+        "class Mine(FedAvg):\n    def configure_train(self, *a):\n        raise ValueError('no plan')\n"
+    )
+    with pytest.raises(UserError, match=r"Mine.configure_train failed: ValueError: no plan"):
+        run(
+            tmp_path,
+            [fixture.honest(), fixture.honest()],
+            federation__rounds=1,
+            federation__aggregation=f"{tmp_path / 'rule.py'}:Mine",
+        )

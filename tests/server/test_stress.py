@@ -1,9 +1,11 @@
 """The evaluation doubts itself when an attack failed, and only then."""
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
+import server.stress
 from common.config import Experiment
 from server.adversaries import Answers, Scored, Targets
 from server.stress import doubts
@@ -25,14 +27,14 @@ class Brightness(nn.Module):
         return torch.stack([-light, light], dim=1)
 
 
-def told(model: nn.Module, answers: Answers, **changes: object) -> list[dict]:
+def told(model: nn.Module, answers: Answers, labels: np.ndarray | None = None, **changes: object) -> list[dict]:
     generator = torch.Generator().manual_seed(0)
-    labels = np.arange(N) % 2
+    labels = np.arange(N) % 2 if labels is None else labels
     base = 100 + 55 * torch.from_numpy(labels)[:, None, None, None]
-    images = (base + torch.randint(-8, 8, (N, 1, 8, 8), generator=generator)).to(torch.uint8)
+    images = (base + torch.randint(-8, 8, (len(labels), 1, 8, 8), generator=generator)).to(torch.uint8)
     experiment = Experiment().change({"evaluation.threats": ["white-box", "transfer", "query"], **changes})
     targets = Targets(fp32=model, int8=model, twin=model)
-    right = np.ones(N, dtype=bool)
+    right = np.ones(len(labels), dtype=bool)
     return doubts(experiment, targets, images, labels, answers, {"fp32": right, "int8": right})
 
 
@@ -48,7 +50,8 @@ def sentences(found: list[dict], severity: str = "unreliable") -> str:
 
 
 def test_an_honest_evaluation_is_not_doubted() -> None:
-    assert told(Brightness(), Answers([answer("white-box", 10), answer("query", 12)])) == []
+    found = told(Brightness(), Answers([answer("white-box", 10), answer("query", 12), answer("transfer", 15)]))
+    assert found == []
 
 
 def test_masked_gradients_are_doubted() -> None:
@@ -80,3 +83,31 @@ def test_the_same_numbers_in_another_order_are_not() -> None:
 def test_what_was_not_tried_is_noted() -> None:
     found = told(Brightness(), Answers([answer("white-box", 10)]), **{"evaluation.threats": ["white-box"]})
     assert "not tried: transfer, query" in sentences(found, "note")
+
+
+def test_a_white_box_attack_that_a_plain_pgd_beats_is_doubted() -> None:
+    strong = Brightness()
+    with torch.no_grad():
+        strong.gain.fill_(20.0)
+    lazy = Answers([answer("white-box", N, "torchattacks:VANILA")])
+    said = sentences(told(strong, lazy, **{"evaluation.eps": 60 / 255}))
+    assert "a PGD check attack leaves" in said
+
+
+def test_the_sample_holds_every_class_although_images_lie_class_by_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+    real = server.stress._stress
+
+    def spy(*arguments: object) -> object:
+        seen.append(np.bincount(arguments[5]))
+        return real(*arguments)
+
+    monkeypatch.setattr(server.stress, "_stress", spy)
+    labels = np.repeat([0, 1], 150)
+    told(Brightness(), Answers(), labels=labels)
+    assert all(counts.tolist() == [50, 50] for counts in seen)
+
+
+def test_a_budget_of_nothing_is_noted() -> None:
+    found = told(Brightness(), Answers(), **{"evaluation.eps": 0})
+    assert "the budget is 0" in sentences(found, "note")

@@ -9,7 +9,9 @@ GOOD = {
     "robust_interval": (0.75, 0.84),
     "size_reduction": 0.74,
     "accuracy": 0.9,
+    "accuracy_interval": (0.87, 0.92),
     "credible": True,
+    "attacked": True,
 }
 
 
@@ -29,7 +31,9 @@ def test_all_hold() -> None:
         ({"credible": False}, "robust", None),
         ({"credible": False, "robust_accuracy": 0.3, "robust_interval": (0.2, 0.4)}, "robust", False),
         ({"size_reduction": 0.69}, "small", False),
-        ({"accuracy": 0.5}, "useful", False),
+        ({"attacked": False}, "robust", None),
+        ({"accuracy": 0.5, "accuracy_interval": (0.46, 0.54)}, "useful", False),
+        ({"accuracy": 0.71, "accuracy_interval": (0.68, 0.74)}, "useful", None),
     ],
 )
 def test_each_tile_fails_on_its_own(change: dict, name: str, holds: bool | None) -> None:

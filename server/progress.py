@@ -1,0 +1,69 @@
+"""What a federation has reached, kept in one file, so that a killed run goes on from its last finished round."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from common.errors import UserError
+from common.folder import RunFolder, read_arrays, write_arrays, write_text
+
+
+@dataclass
+class Progress:
+    """The state of a federation after its last finished round.
+
+    Attributes:
+        round: the last finished round; 0 before the first.
+        arrays: the global weights.
+        rounds: the lines of rounds.jsonl.
+        ledgers: each client's last accepted privacy ledger, as text.
+        unconfirmed: by client, the rounds since then in which it was asked to train and no good reply came; it may
+            have released something in them.
+        participants: what each client said of itself.
+    """
+
+    round: int
+    arrays: dict[str, Tensor]
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    ledgers: dict[str, str] = field(default_factory=dict)
+    unconfirmed: dict[str, list[int]] = field(default_factory=dict)
+    participants: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def save(self, folder: RunFolder) -> None:
+        """Write the checkpoint, one file and so one moment, then what people read."""
+        told = {
+            "round": self.round,
+            "rounds": self.rounds,
+            "ledgers": self.ledgers,
+            "unconfirmed": self.unconfirmed,
+            "participants": self.participants,
+        }
+        write_arrays(folder.checkpoint, self.arrays, {"progress": json.dumps(told)})
+        write_text(folder.rounds, "".join(json.dumps(line, sort_keys=True) + "\n" for line in self.rounds))
+
+    @staticmethod
+    def load(folder: RunFolder) -> "Progress | None":
+        """Return what the checkpoint holds, or None without one. Raises UserError if it is not whole."""
+        if not folder.checkpoint.exists():
+            return None
+        arrays = read_arrays(folder.checkpoint)
+        try:
+            with safe_open(folder.checkpoint, "pt") as file:
+                told = json.loads(file.metadata()["progress"])
+            return Progress(arrays=arrays, **told)
+        except (TypeError, ValueError, KeyError) as error:
+            raise UserError(
+                f"{folder.checkpoint} holds no progress that can be resumed ({error}); move it aside"
+            ) from None
+
+    def skipped_in_a_row(self) -> int:
+        """Return how many of the last rounds were skipped, without a break."""
+        count = 0
+        for line in reversed(self.rounds):
+            if line["status"] != "skipped":
+                break
+            count += 1
+        return count
