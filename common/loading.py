@@ -58,7 +58,7 @@ def _import(path: Path, field: str) -> Any:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[module_name]
         raise UserError(f"{field}: {path} could not be imported: {type(error).__name__}: {error}") from error
     return module

@@ -12,15 +12,11 @@ from torch import nn
 
 import clients.app
 from attacks.craft import find
-from clients.honest import Setting
-from clients.prepare import rehearse
-from clients.strategies import CLIENTS, build_strategy
 from common.config import Experiment, Generator, load
 from common.data import Dataset, partition, prepare
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, write_text
 from common.loading import is_reference
-from common.privacy import Ledger
 from experiments.model_card import write_model_card
 from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, finished_federation
@@ -34,8 +30,6 @@ from server.manifest import close_manifest, open_manifest
 RUNNERS = ("inprocess", "ray")
 LEAST_PUBLIC = 8
 """Images without which int8 cannot be calibrated."""
-REHEARSED = 4
-"""Records of each client that its strategy is tried on before the first round."""
 
 
 def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFolder:
@@ -48,8 +42,10 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFol
         raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
     logging.getLogger("flwr").setLevel(logging.ERROR)  # what a round did is in rounds.jsonl
     dataset = prepare(experiment.data)
-    check(experiment, dataset)
-    generators = _generators(experiment, dataset, runs, runner)
+    generators: dict[str, nn.Module] = {}
+    if not run_folder(runs, experiment, dataset).results.exists():
+        check(experiment, dataset)
+        generators = _generators(experiment, dataset, runs, runner)
     folder = train(experiment, dataset, runs, runner)
     with claimed(folder):
         if not folder.results.exists():
@@ -78,19 +74,7 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
     check_attacks(experiment, len(dataset.classes))
     shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)
     for number, (client, share) in enumerate(zip(experiment.roster(), shares, strict=True)):
-        strategy = build_strategy(client)
-        strategy.setting = Setting(
-            experiment=experiment,
-            client=client,
-            number=number,
-            round=1,
-            classes=len(dataset.classes),
-            device="cpu",
-            ledger=Ledger(),
-            plan=clients.app.plan_of(experiment, client, len(share)),
-        )
-        if client.strategy in CLIENTS:  # a strategy of the user's own may cost anything; it is checked when it runs
-            rehearse(strategy, dataset.train.records(share[:REHEARSED]), model)
+        clients.app.rehearse_client(experiment, client, number, dataset, share, model)
 
 
 def check_attacks(experiment: Experiment, classes: int) -> None:

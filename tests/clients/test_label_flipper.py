@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from clients.prepare import prepare
+from common.config import AdversarialTraining
 from common.errors import UserError
 
 
@@ -38,6 +40,24 @@ def test_a_source_that_nobody_has_flips_nothing(build, model, records):
 def test_a_class_that_is_none_is_refused(options, build, model, records):
     with pytest.raises(UserError, match="from 0 to 2"):
         build("label-flipper", options).prepare(records, model)
+
+
+@pytest.mark.parametrize(
+    ("options", "table"),
+    [
+        ({"source": 1, "fraction": 0.5}, None),
+        ({"labels": "target:1", "fraction": 0.5}, AdversarialTraining(fraction=0.5, steps=1)),
+    ],
+)
+def test_under_privacy_a_label_decides_nothing_for_other_records(options, table, build, model, records):
+    flipper = build("label-flipper", options, adversarial_training=table, private=True)
+    before = prepare(flipper, records, model)
+    for place in range(40):
+        labels, others = records.labels.clone(), torch.arange(40) != place
+        labels[place] = (labels[place] + 1) % 3
+        after = prepare(flipper, type(records)(records.images, labels), model)
+        assert after.labels[others].equal(before.labels[others])
+        assert after.images[others].equal(before.images[others])
 
 
 def test_it_is_malicious(build):

@@ -35,6 +35,7 @@ def test_an_edited_file_is_loaded_anew(tmp_path: Path) -> None:
         ("valeu = 1", "value", "did you mean 'valeu'"),
         ("import nothing_of_this_name", "value", "could not be imported: ModuleNotFoundError"),
         ("def broken(:", "value", "could not be imported: SyntaxError"),
+        ("import sys; sys.exit(0)", "value", "could not be imported: SystemExit"),
         ("1 / 0", "value", "could not be imported: ZeroDivisionError"),
     ],
 )
