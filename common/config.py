@@ -36,10 +36,23 @@ def _budget(value: Any) -> Any:
     return number
 
 
+def _share(value: Any) -> Any:
+    number = _fraction(value)
+    if isinstance(number, int | float) and not isinstance(number, bool) and 1 < number <= 100:
+        raise ValueError(f"is above 1; write {number / 100:g} for {number:g} per cent")
+    return number
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("is not a number")
+    return value
+
+
 Budget = Annotated[float, BeforeValidator(_budget), Field(ge=0, le=1)]
 """A perturbation budget or step size in units of [0, 1]; TOML may hold ``"8/255"``."""
-Fraction = Annotated[float, BeforeValidator(_fraction), Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, BeforeValidator(_share), Field(ge=0, le=1)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=1, le=10_000_000)]
 
 
 class Section(BaseModel):
@@ -68,10 +81,17 @@ class Data(Section):
     test_records: Count | None = None
     public_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training images set aside as public where the source has no public split of its own."""
-    partition: str | tuple[Annotated[float, Field(gt=0)], ...] = "iid"
+    partition: str | tuple[Annotated[float, Field(gt=0, le=1_000_000)], ...] = "iid"
     """``iid``, ``dirichlet:ALPHA``, ``by-label:K`` (K classes per client), or a list of relative sizes."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     """Seed of the phantom generator, of the splits and of the partition; the training has the experiment's seed."""
+
+    @field_validator("source")
+    @classmethod
+    def _names_something(cls, source: str) -> str:
+        if source in ("", "npz:", "folder:"):
+            raise ValueError("names nothing; write phantom, cifar10, pneumonia, npz:FILE or folder:DIR")
+        return source
 
 
 class Model(Section):
@@ -103,7 +123,7 @@ class Privacy(Section):
     """The ε that is to hold for each client's records after all rounds."""
     delta: Annotated[float, Field(gt=0, lt=1)] = 1e-5
     clip_norm: Annotated[float, Field(gt=0)] = 1.2
-    noise_multiplier: Annotated[float, Field(gt=0)] | None = None
+    noise_multiplier: Annotated[float, Field(ge=0.01, le=10_000)] | None = None
     """Given: used as it is, and the ε that follows is reported. None: calibrated to ``epsilon``."""
     accountant: Literal["prv", "rdp"] = "prv"
     secure_noise: bool = False
@@ -223,7 +243,7 @@ class Experiment(Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}$")] = "experiment"
     description: str = ""
-    seed: Annotated[int, Field(ge=0)] = 1
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 1
     protocol: Literal["server"] = "server"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     data: Data = Data()
@@ -315,8 +335,9 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experime
     try:
         tree = tomllib.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = [str(found) for found in sorted(file.parent.glob("*.toml"))] if file.parent.is_dir() else []
-        raise UserError(f"there is no file {file}" + (suggest(str(file), near) if near else "")) from None
+        near = [str(found) for found in sorted(file.parent.glob("*.toml")) if found.name != "pyproject.toml"]
+        hint = suggest(str(file), near) if near else "; `psreval list experiments` shows ready ones"
+        raise UserError(f"there is no file {file}{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{file} could not be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
@@ -414,7 +435,7 @@ def _resolve(value: Any, base: Path, place: str = "") -> Any:
         path, _, attribute = value.rpartition(":")
         return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
     for kind in ("npz:", "folder:"):
-        if value.startswith(kind):
+        if value.startswith(kind) and value != kind:
             return kind + str((base / Path(value.removeprefix(kind)).expanduser()).resolve())
     return value
 
@@ -457,11 +478,22 @@ def _sentence(problem: dict[str, Any], kind: type[Section]) -> str:
     message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if fault == "missing":
         return f"{place}: is required"
+    message = _PLAINLY.get(fault, message)
     if isinstance(value, BaseModel | dict | list | tuple):
         return f"{place}: {message}" if place else message
     shown = f"'{value}'" if isinstance(value, str) else value
     message = message[:1].lower() + message[1:]
     return f"{place} = {shown}: {message}"
+
+
+_PLAINLY = {
+    "tuple_type": 'write a list, in [brackets]: ["pgd"]',
+    "model_type": "write a table: [section] and its keys below, or { key = value }",
+    "model_attributes_type": "write a table: [section] and its keys below, or { key = value }",
+    "dict_type": "write a table: { key = value }",
+    "string_pattern_mismatch": "use up to 40 letters, digits, '_', '-' or '.', and begin with a letter, digit or '_'",
+}
+"""Faults whose usual wording names Python's types."""
 
 
 def _known_keys(kind: type[Section], place: tuple[Any, ...]) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -63,8 +64,11 @@ def run(
     from experiments.run import run as run_experiment
 
     experiment = load(file or DEMO, dict(setting(change) for change in changes or []))
+    started = time.time()
     with progress(quiet):
         folder = run_experiment(experiment, runs, runner)
+    if folder.results.stat().st_mtime < started:
+        print("This run had ended before; nothing was run. Change the description for another (--set seed=2).")
     failed = print_verdict(folder)
     if failed:
         raise typer.Exit(EXIT_THRESHOLD)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -79,13 +80,13 @@ def print_verdict(folder: RunFolder) -> list[str]:
     table.add_column(overflow="fold")
     for name, tile in evaluation["verdict"].items():
         mark, colour = MARKS[tile["holds"]]
-        table.add_row(f"{name}?", f"[{colour}]{mark}[/{colour}]", tile["sentence"])
+        table.add_row(f"{name}?", f"[{colour}]{mark}[/{colour}]", escape(tile["sentence"]))
     console.print(table)
     if told["data"]["synthetic"]:
         console.print("The images are synthetic: these numbers say nothing about patients.")
     for warning in evaluation["warnings"]:
-        if warning["severity"] == "unreliable":
-            console.print(f"[yellow]not to be believed:[/yellow] {warning['sentence']}")
+        head = "[yellow]not to be believed:[/yellow]" if warning["severity"] == "unreliable" else "Note:"
+        console.print(head, escape(warning["sentence"]))
     seconds = told.get("seconds", {})
     if seconds:
         console.print("Time: " + ", ".join(f"{part} {value:.0f} s" for part, value in seconds.items()))

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import torch
 from torch import nn
 
 import clients.app
@@ -68,6 +69,8 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
             f"data: the public split has {len(dataset.public)} images, too few to calibrate int8; give it at least "
             f"{LEAST_PUBLIC} (data.public_records, data.public_fraction)"
         )
+    if experiment.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device = 'cuda': this machine's torch sees no GPU; set device = 'cpu' or 'auto'")
     build_aggregation(experiment.federation.aggregation, experiment.federation.aggregation_options)
     model = initial_model(experiment, dataset)
     check_deployable(model, (dataset.channels, dataset.image_size, dataset.image_size))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from common.config import Experiment
 from common.data import Dataset, stratified_draw
-from common.folder import RunFolder, read_arrays, read_json, write_arrays, write_json, write_text
+from common.folder import RunFolder, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
 from common.intervals import wilson
 from common.records import as_float
 from common.seeds import numpy_generator
@@ -68,6 +68,7 @@ def evaluate(experiment: Experiment, dataset: Dataset, folder: RunFolder, genera
         under_attack, worst = attack_rows(evaluation, answers, labels[attacked], right, dataset.normal)
         rows += under_attack
         warnings = doubts(experiment, targets, images, labels[attacked], answers, right)
+        warnings += attendance_notes(folder) + majority_note(clean["int8"], labels)
         facts = measure_compression(
             model, int8, folder.int8_model, dataset.test.images, dataset.public.images, seconds=LATENCY_SECONDS
         )
@@ -101,6 +102,35 @@ def evaluate(experiment: Experiment, dataset: Dataset, folder: RunFolder, genera
 def sample(labels: np.ndarray, records: int | None, generator: np.random.Generator) -> np.ndarray:
     """Return the numbers of a stratified draw of so many records; None: of all."""
     return stratified_draw(labels, len(labels) if records is None else records, generator)
+
+
+def attendance_notes(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return a note for every client whose updates did not all count, and one for skipped rounds."""
+    lines = list(read_lines(folder.rounds))
+    sentences = []
+    skipped = [line for line in lines if line["status"] == "skipped"]
+    if skipped:
+        sentences.append(
+            f"{len(skipped)} of {len(lines)} rounds were skipped, the last because of {skipped[-1]['reason']}"
+        )
+    for name in dict.fromkeys(client["name"] for line in lines for client in line["clients"]):
+        entries = [client for line in lines for client in line["clients"] if client["name"] == name]
+        failed = [client for client in entries if client["status"] != "accepted"]
+        if failed:
+            told = f"{len(entries) - len(failed)} of {len(lines)} updates counted; the last that did not was "
+            sentences.append(f"{name}: {told}{failed[-1]['status']}: {failed[-1]['reason']}")
+    return [{"severity": "note", "sentence": sentence} for sentence in sentences]
+
+
+def majority_note(logits: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
+    """Return a note if the model is no better than always answering the commonest class, beyond chance."""
+    share = float(np.bincount(labels).max() / len(labels))
+    if wilson(accuracy(logits, labels), len(labels))[0] > share:
+        return []
+    sentence = (
+        f"int8 is not shown to be better than always answering the commonest class, which is right for {share:.1%}"
+    )
+    return [{"severity": "note", "sentence": sentence}]
 
 
 def calibration_images(experiment: Experiment, dataset: Dataset) -> Tensor:

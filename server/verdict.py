@@ -58,7 +58,8 @@ def verdict(
         "size_reduction",
         size_reduction,
         size_reduction >= wanted,
-        f"the int8 file is {size_reduction:.1%} smaller than the fp32 weights (asked: {wanted:.0%})",
+        f"the int8 file is {abs(size_reduction):.1%} {'smaller' if size_reduction >= 0 else 'larger'} than the fp32 "
+        f"weights (asked: {wanted:.0%} smaller)",
     )
     least = _threshold(thresholds, "accuracy")
     right = _beyond(accuracy, accuracy_interval, least)

@@ -54,7 +54,7 @@ def test_options_arrive():
     [
         ("honest", {"fraction": 0.2}, "'hospital': options.fraction: unknown option; Honest takes none"),
         ("data-poisoner", {"fractoin": 0.2}, "options.fractoin: unknown option; did you mean 'fraction'"),
-        ("data-poisoner", {"fraction": 1.5}, "options.fraction = 1.5: input should be less than or equal to 1"),
+        ("data-poisoner", {"fraction": 1.5}, "options.fraction = 1.5: is above 1"),
         ("data-poisoner", {"fraction": "half"}, "options.fraction = 'half': write a number, or a fraction"),
         ("data-poisoner", {"fraction": True}, "options.fraction = True: input should be a valid number"),
         ("data-poisoner", {"eps": 8}, "options.eps = 8: is above 1, but images live in [0, 1]; write '8/255'"),
