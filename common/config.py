@@ -86,13 +86,6 @@ class Data(Section):
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
     """Seed of the phantom generator, of the splits and of the partition; the training has the experiment's seed."""
 
-    @field_validator("source")
-    @classmethod
-    def _names_something(cls, source: str) -> str:
-        if source in ("", "npz:", "folder:"):
-            raise ValueError("names nothing; write phantom, cifar10, pneumonia, npz:FILE or folder:DIR")
-        return source
-
 
 class Model(Section):
     """Which network."""
