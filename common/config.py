@@ -3,7 +3,6 @@
 import hashlib
 import json
 import tomllib
-import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -12,7 +11,9 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from common.errors import UserError
-from common.loading import file_digest, is_reference, suggest
+from common.loading import suggest
+from common.mistakes import sentence
+from common.tree import put, resolve, resolve_change, with_digests
 
 RESULTS_VERSION = 1
 """Raised whenever the same description would give other numbers; part of every run's hash."""
@@ -295,7 +296,7 @@ class Experiment(Section):
         """
         tree = json.loads(self.model_dump_json(exclude_none=True))
         for key, value in changes.items():
-            _put(tree, key, value)
+            put(tree, key, value)
         return parse(tree, "the changed description", base)
 
     def to_toml(self) -> str:
@@ -314,7 +315,7 @@ class Experiment(Section):
         if federation_only:
             for key in ("name", "evaluation", "compression", "thresholds"):
                 tree.pop(key, None)
-        text = json.dumps([RESULTS_VERSION, _with_digests(tree), data_checksum], sort_keys=True)
+        text = json.dumps([RESULTS_VERSION, with_digests(tree), data_checksum], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -335,9 +336,9 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experime
         raise UserError(f"{file} could not be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
-    tree = _resolve(tree, file.parent)
+    tree = resolve(tree, file.parent)
     for key, value in (changes or {}).items():
-        _put(tree, key, _resolve_change(key, value))
+        put(tree, key, resolve_change(key, value))
     return parse(tree, str(file), file.parent)
 
 
@@ -351,7 +352,7 @@ def parse_toml(text: str, origin: str = "description", base: Path | None = None)
 
 def parse(tree: dict[str, Any], origin: str, base: Path | None = None) -> Experiment:
     """Validate a description; relative file references are resolved against ``base``. Raises UserError."""
-    return validated(Experiment, _resolve(tree, base or Path.cwd()), origin)
+    return validated(Experiment, resolve(tree, base or Path.cwd()), origin)
 
 
 def validated(kind: type[AnySection], tree: Mapping[str, Any], origin: str) -> AnySection:
@@ -359,7 +360,7 @@ def validated(kind: type[AnySection], tree: Mapping[str, Any], origin: str) -> A
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        lines = [_sentence(dict(problem), kind) for problem in error.errors()]
+        lines = [sentence(dict(problem), kind) for problem in error.errors()]
         raise UserError(f"{origin}: " + "; ".join(dict.fromkeys(lines))) from None
 
 
@@ -376,132 +377,3 @@ def setting(text: str) -> tuple[str, Any]:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return key.strip(), value.strip()
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    node: Any = tree
-    parts = key.split(".")
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
-                raise UserError(f"{key}: '{part}' is not one of the {len(node)} entries, which count from 0")
-            if last:
-                node[int(part)] = value
-            else:
-                node = node[int(part)]
-        elif isinstance(node, dict):
-            if last:
-                node[part] = value
-            else:
-                node = node.setdefault(part, {})
-        else:
-            raise UserError(f"{key}: '{parts[depth - 1]}' is a value and has no keys")
-
-
-_PLACES = {
-    "data.source",
-    "data.path",
-    "model.name",
-    "federation.aggregation",
-    "clients.strategy",
-    "clients.options.attack",
-    "clients.adversarial_training.attack",
-    "evaluation.attacks",
-    "evaluation.query_attacks",
-    "evaluation.generators.experiment",
-}
-"""Keys (without list positions) whose text may name a file."""
-
-
-def _resolve(value: Any, base: Path, place: str = "") -> Any:
-    """Return a copy in which the files that a description names are absolute; other text stays as it is."""
-    if isinstance(value, dict):
-        return {key: _resolve(item, base, f"{place}.{key}".lstrip(".")) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_resolve(item, base, place) for item in value]
-    if not isinstance(value, str) or place not in _PLACES:
-        return value
-    if place in ("data.path", "evaluation.generators.experiment"):
-        return str((base / Path(value).expanduser()).resolve())
-    if is_reference(value):
-        path, _, attribute = value.rpartition(":")
-        return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
-    for kind in ("npz:", "folder:"):
-        if value.startswith(kind) and value != kind:
-            return kind + str((base / Path(value.removeprefix(kind)).expanduser()).resolve())
-    return value
-
-
-def _resolve_change(key: str, value: Any) -> Any:
-    """Resolve what a command line says against the folder that it is typed in."""
-    return _resolve(value, Path.cwd(), ".".join(part for part in key.split(".") if not part.isdigit()))
-
-
-def _with_digests(value: Any) -> Any:
-    """Return a copy in which a referenced file stands by its name and content, not by where it lies."""
-    if isinstance(value, dict):
-        told = {key: _with_digests(item) for key, item in value.items()}
-        if "experiment" in value and "changes" in value:  # a transfer generator's description
-            told["experiment"] = _digest_of(Path(str(value["experiment"])))
-        return told
-    if isinstance(value, list):
-        return [_with_digests(item) for item in value]
-    if isinstance(value, str):
-        if is_reference(value):
-            path, _, attribute = value.rpartition(":")
-            return [Path(path).name, _digest_of(Path(path)), attribute]
-        for kind in ("npz:", "folder:"):
-            if value.startswith(kind):
-                return kind + Path(value.removeprefix(kind)).name
-    return value
-
-
-def _digest_of(path: Path) -> str:
-    return file_digest(path) if path.is_file() else "missing"
-
-
-def _sentence(problem: dict[str, Any], kind: type[Section]) -> str:
-    place = ".".join(
-        str(part) for part in problem["loc"] if part not in ("str", "constrained-str") and "[" not in str(part)
-    )
-    fault, value = problem["type"], problem.get("input")
-    if fault == "extra_forbidden":
-        return f"{place}: unknown key{suggest(str(problem['loc'][-1]), _known_keys(kind, problem['loc'][:-1]))}"
-    message = str(problem["msg"]).removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if fault == "missing":
-        return f"{place}: is required"
-    message = _PLAINLY.get(fault, message)
-    if isinstance(value, BaseModel | dict | list | tuple):
-        return f"{place}: {message}" if place else message
-    shown = f"'{value}'" if isinstance(value, str) else value
-    message = message[:1].lower() + message[1:]
-    return f"{place} = {shown}: {message}"
-
-
-_PLAINLY = {
-    "tuple_type": 'write a list, in [brackets]: ["pgd"]',
-    "model_type": "write a table: [section] and its keys below, or { key = value }",
-    "model_attributes_type": "write a table: [section] and its keys below, or { key = value }",
-    "dict_type": "write a table: { key = value }",
-    "string_pattern_mismatch": "use up to 40 letters, digits, '_', '-' or '.', and begin with a letter, digit or '_'",
-}
-"""Faults whose usual wording names Python's types."""
-
-
-def _known_keys(kind: type[Section], place: tuple[Any, ...]) -> list[str]:
-    section: Any = kind
-    for part in place:
-        if isinstance(part, int):
-            continue
-        if part not in section.model_fields:
-            return []
-        section = _section_in(section.model_fields[part].annotation)
-    return list(section.model_fields)
-
-
-def _section_in(annotation: Any) -> Any:
-    """Return the Section class inside ``Section``, ``Section | None`` or ``tuple[Section, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return annotation
-    return next((found for part in typing.get_args(annotation) if (found := _section_in(part))), None)

@@ -15,6 +15,8 @@ class Part(BaseModel):
 
 
 class Machine(Part):
+    """The processor, cores, memory in GiB and system that a run used."""
+
     cpu: str = "unknown"
     cores: Natural | None = None
     memory_gib: float | None = None
@@ -23,6 +25,8 @@ class Machine(Part):
 
 
 class DataFacts(Part):
+    """Where the images come from, and what they are; ``counts`` holds records per class by split."""
+
     source: str
     synthetic: bool
     checksum: str
@@ -43,6 +47,8 @@ class Traffic(Part):
 
 
 class Manifest(Part):
+    """``manifest.json``: code, packages, machine and data behind a run, seconds by part, bytes by client."""
+
     psreval: str
     results_version: int
     hash: str
@@ -59,18 +65,24 @@ class Manifest(Part):
 
 
 class ClientShare(Part):
+    """The record numbers that one client holds, and how many of each class."""
+
     name: str
     records: list[Natural]
     counts: list[Natural]
 
 
 class Partition(Part):
+    """``partition.json``: who holds which training records."""
+
     spec: str | list[float]
     seed: int
     clients: list[ClientShare]
 
 
 class ClientRound(Part):
+    """What one client did in one round; ``accuracy`` is its update's, on the public split."""
+
     name: str
     status: Literal["accepted", "refused", "silent", "absent"]
     reason: str = ""
@@ -82,6 +94,8 @@ class ClientRound(Part):
 
 
 class Round(Part):
+    """A line of ``rounds.jsonl``; ``accuracy`` is the global model's, on the public split."""
+
     round: Natural
     status: Literal["aggregated", "skipped"]
     reason: str = ""
@@ -92,6 +106,8 @@ class Round(Part):
 
 
 class LedgerEntry(Part):
+    """What one round of private training released."""
+
     round: Natural
     noise_multiplier: float
     sampling_rate: float
@@ -99,6 +115,8 @@ class LedgerEntry(Part):
 
 
 class ClientLedger(Part):
+    """One client's ledger; ``epsilon`` None: nothing is guaranteed."""
+
     name: str
     strategy: str
     honest: bool
@@ -112,6 +130,8 @@ class ClientLedger(Part):
 
 
 class Ledger(Part):
+    """``ledger.json``: every client's ledger, and the ε that holds for all honest ones."""
+
     clients: list[ClientLedger]
     worst_honest_epsilon: float | None
 
@@ -127,6 +147,8 @@ class Answer(Part):
 
 
 class Verdict(Part):
+    """The four answers."""
+
     private: Answer
     robust: Answer
     small: Answer
@@ -134,6 +156,8 @@ class Verdict(Part):
 
 
 class CompressionFacts(Part):
+    """What int8 gained and cost: bytes, agreement as shares, latency in ms by runtime and batch size."""
+
     fp32_bytes: Natural | None = None
     int8_bytes: Natural | None = None
     size_reduction: float | None = None
@@ -144,11 +168,15 @@ class CompressionFacts(Part):
 
 
 class Warned(Part):
+    """A reason to doubt the evaluation, or something to read it with."""
+
     severity: Literal["unreliable", "note"]
     sentence: str
 
 
 class Evaluated(Part):
+    """``evaluation.json``: the verdict and what it stands on."""
+
     verdict: Verdict
     compression: CompressionFacts
     warnings: list[Warned] = []
