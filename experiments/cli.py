@@ -168,8 +168,6 @@ def _prepare_process() -> None:
     os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Threads that wait sleep instead of spinning: on a busy machine half the CPU time, on an idle one a fifth slower.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
