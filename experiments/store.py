@@ -33,7 +33,11 @@ def claimed(folder: RunFolder) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UserError(f"another psreval works on this run now ({folder.path}); wait for it, or end it") from None
-        yield
+        try:
+            yield
+        finally:
+            # Closing alone would leave the lock with a process that was forked meanwhile (Ray's, for example).
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 def check_version(folder: RunFolder) -> None:

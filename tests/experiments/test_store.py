@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,24 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path: Path) -> None:
         pass
     with claimed(folder):
         pass
+
+
+def test_a_process_forked_meanwhile_does_not_keep_the_claim(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "b")
+    reading, writing = os.pipe()
+    with claimed(folder):
+        child = os.fork()
+        if child == 0:  # holds a copy of every open file until it is told to end
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+    try:
+        with claimed(folder):
+            pass
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        os.close(reading)
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
