@@ -1,221 +1,222 @@
-"""The Flower ClientApp: load a partition, let the client's strategy prepare, train and send.
+"""The Flower ClientApp: it introduces a client to a run, and trains for a round.
 
-In a simulation the description says who does what; state that must outlive a restart (the privacy ledger) lies in
-Flower's client state and, where ``PSREVAL_CLIENT_STATE`` names a folder, in a file there.
+Who the client is and what it does, ``clients.place`` says; what it planned and has spent, ``clients.memory`` keeps.
 """
 
-import functools
-import os
-from pathlib import Path
+from collections.abc import Callable
+from logging import ERROR, WARNING
 
-import numpy as np
-import torch
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from numpy.typing import NDArray
-from torch import nn
+from flwr.common.logger import log
+from torch import Tensor, nn
 
+from clients.asked import Asked, asked
+from clients.budget import Budget, KeptLedger
 from clients.honest import Honest, Setting
-from clients.prepare import REHEARSED, prepare, rehearse, send, train
-from clients.strategies import CLIENTS, build_strategy
-from common.config import Client, Experiment, parse_toml
-from common.data import Dataset, normalisation, partition
-from common.data import prepare as prepare_data
+from clients.hospital import local_name
+from clients.memory import Introduction, read_introduction, read_ledger, write_introduction
+from clients.place import HOSPITAL, Place, place_of
+from clients.prepare import prepare, send, train
+from clients.rehearsal import plan_of, rehearse_client
+from clients.residual import compress_update
+from clients.strategies import build_strategy
+from common import exchange
 from common.errors import UserError
-from common.exchange import ARRAYS, CLIENT, CONFIG, EXAMPLES, METRICS, arrays_of, from_record, load_arrays, to_record
-from common.folder import write_text
-from common.models import build
-from common.privacy import Ledger, Plan, calibrate
-from common.private_training import refuse_mixing_layers
+from common.exchange import ARRAYS, CLIENT, END, EXAMPLES, METRICS, arrays_of, from_record, load_arrays, to_record
+from common.privacy import Ledger
 from common.records import Records
 from common.threads import torch_threads
 
 app = ClientApp()
 """What ``clients.app:app`` in pyproject.toml names."""
 
-STATE_VARIABLE = "PSREVAL_CLIENT_STATE"
-"""Environment variable: the folder in which this machine's clients keep their ledgers over restarts."""
-
 
 @app.query()
 def introduce(message: Message, context: Context) -> Message:
-    """Answer who this client is and how many records it holds."""
-    try:
-        experiment, number, client = _self(message, context)
-        records = len(_share(experiment, number))
-        strategy = build_strategy(client)
-        plan_of(experiment, client, records)
-        if experiment.is_private(client):
-            # From now on a missing ledger is a lost one.
-            rounds_done = int(str(message.content.config_records[CONFIG].get("server-round", 0)))
-            _save_ledger(context, experiment, client, _load_ledger(context, experiment, client, rounds_done))
-    except UserError as error:
-        return _refusal(message, str(error))
-    about = ConfigRecord(
-        {
-            "name": str(client.name),
-            "number": number,
-            "records": records,
-            "strategy": client.strategy,
-            "honest": type(strategy).honest,
-            "private": experiment.is_private(client),
-        }
-    )
-    return Message(RecordDict({CLIENT: about}), reply_to=message)
+    """Answer who this client is, how many records it holds, and what it plans to spend of its privacy."""
+    return _answer(message, context, _introduction)
 
 
 @app.train()
 def train_one_round(message: Message, context: Context) -> Message:
     """Train for one round and answer with the weights; a mistake is answered with its sentence."""
+    return _answer(message, context, _round)
+
+
+@app.query(END)
+def farewell(message: Message, context: Context) -> Message:
+    """Take note that the run is over; there is nothing to do."""
+    return Message(RecordDict(), reply_to=message)
+
+
+def _answer(message: Message, context: Context, work: Callable[[Message, Asked, Place], RecordDict]) -> Message:
     try:
-        experiment, number, client = _self(message, context)
-        with torch_threads(experiment.federation.threads):
-            return _train(message, context, experiment, number, client)
+        request = asked(message)
+        content = work(message, request, place_of(request, context))
     except UserError as error:
-        return _refusal(message, str(error))
-
-
-def _train(message: Message, context: Context, experiment: Experiment, number: int, client: Client) -> Message:
-    dataset = _dataset(experiment)
-    records = dataset.train.records(_share(experiment, number))
-    received = from_record(message.content.array_records[ARRAYS])
-    mean, std = normalisation(dataset.public)
-    model = build(
-        experiment.model, dataset.channels, len(dataset.classes), mean, std, seed=0, image_size=dataset.image_size
-    )
-    load_arrays(model, received)
-    device = _device(experiment)
-    model.to(device)
-    round_number = int(str(message.content.config_records[CONFIG]["server-round"]))
-    ledger = _load_ledger(context, experiment, client, round_number - 1)
-    strategy = build_strategy(client)
-    strategy.setting = Setting(
-        experiment=experiment,
-        client=client,
-        number=number,
-        round=round_number,
-        classes=len(dataset.classes),
-        device=device,
-        ledger=ledger,
-        plan=plan_of(experiment, client, len(records)),
-    )
-    try:
-        update, metrics, examples = _rounds_work(strategy, model, records, received)
-    finally:
-        # Before anything leaves, an update or a refusal: a privacy cost is never forgotten.
-        _save_ledger(context, experiment, client, ledger)
-    content = RecordDict(
-        {
-            ARRAYS: to_record(update),
-            METRICS: MetricRecord({**metrics, EXAMPLES: examples}),
-            CLIENT: ConfigRecord({"ledger": ledger.to_json()}),
-        }
-    )
+        content = _refusal(str(error))
+    except Exception as error:
+        if HOSPITAL not in context.node_config:
+            raise
+        # Flower would send the server the exception's text, which may quote records.
+        log(ERROR, "psreval: the client failed", exc_info=error)
+        content = _refusal(f"this node failed with {type(error).__name__}; its own log says where")
     return Message(content, reply_to=message)
 
 
-def rehearse_client(
-    experiment: Experiment, client: Client, number: int, dataset: Dataset, share: NDArray[np.int64], model: nn.Module
-) -> None:
-    """Check before the first round what a client would be refused for in every round.
+def _introduction(message: Message, request: Asked, place: Place) -> RecordDict:
+    with place.own_affair("its strategy cannot be used"):
+        strategy = build_strategy(place.client)
+    place.device()
+    introduction = _introduced(request, place)
+    if place.hospital is not None:
+        _rehearse(request, place, introduction)
+    about = ConfigRecord(
+        {
+            exchange.NAME: str(place.client.name),
+            exchange.RECORDS: len(place.holding),
+            exchange.STRATEGY: local_name(place.client.strategy) if place.hospital else place.client.strategy,
+            exchange.HONEST: type(strategy).honest,
+            exchange.PRIVATE: introduction.plan is not None,
+        }
+    )
+    if introduction.plan is not None:
+        about[exchange.ACCOUNTANT] = introduction.plan.accountant
+        about[exchange.DELTA] = introduction.plan.delta
+        about[exchange.NOISE] = introduction.plan.noise_multiplier
+        about[exchange.SAMPLING] = introduction.plan.sampling_rate
+        about[exchange.STEPS] = introduction.plan.steps_per_round
+    return RecordDict({CLIENT: about})
 
-    A strategy of this package prepares some records for trial; a user's own is only built.
 
-    Args:
-        experiment, client, number: the description, this client's part of it and its place among the clients.
-        dataset: the data that all clients' records are from.
-        share: numbers of this client's records, int64 [M].
-        model: the untrained model, on the CPU; left as it is.
+def _introduced(request: Asked, place: Place) -> Introduction:
+    """Return how this client takes part in the run: as it has said before, or as it says now for the first time.
 
-    Raises:
-        UserError: a mistake in the client's strategy, options, privacy or adversarial training, or a model that cannot
-            be trained privately.
+    A client without any memory of the run may join at any round: it has spent nothing. One that lost all its memory is
+    noticed by the server, which accepts no ledger that lacks entries of the last one.
     """
-    strategy = build_strategy(client)
-    plan = plan_of(experiment, client, len(share))
-    if plan is not None:
-        refuse_mixing_layers(model)
-    if type(strategy) in CLIENTS.values():
-        strategy.setting = Setting(experiment, client, number, 1, len(dataset.classes), "cpu", Ledger(), plan)
-        rehearse(strategy, dataset.train.records(torch.from_numpy(share[:REHEARSED])), model)
+    before = read_introduction(place.memory)
+    rounds = place.experiment.federation.rounds
+    introduction = before or Introduction(plan_of(place.experiment, place.client, len(place.holding)), rounds)
+    _check_kept(place, introduction)
+    budget = _budget(place, introduction)
+    if budget is not None:
+        with place.own_affair("the ledgers of its other runs cannot be read"):
+            others = place.memory.other_runs()
+        budget.check_plan(others)
+        if introduction.rounds != rounds:
+            log(WARNING, "psreval: now %d rounds; its plan stays the one for %d", rounds, introduction.rounds)
+        if not place.experiment.privacy.secure_noise:
+            log(WARNING, "psreval: privacy.secure_noise = false: the server, which knows the seed, knows the noise")
+    if before is None:
+        with place.own_affair("its state cannot be kept"):
+            write_introduction(place.memory, introduction)
+    read_ledger(place.memory)
+    return introduction
+
+
+def _rehearse(request: Asked, place: Place, introduction: Introduction) -> None:
+    model = place.model(request)
+    with place.own_affair("its strategy fails in rehearsal"):
+        rehearse_client(place.experiment, place.client, place.number, place.holding, model, introduction.plan)
+
+
+def _round(message: Message, request: Asked, place: Place) -> RecordDict:
+    if request.round < 1:
+        raise UserError(f"the server asks to train for round {request.round}; rounds count from 1")
+    with torch_threads(place.experiment.federation.threads):
+        return _trained(_received(message), request, place)
+
+
+def _trained(received: dict[str, Tensor], request: Asked, place: Place) -> RecordDict:
+    introduction = read_introduction(place.memory)
+    if introduction is None and place.private:
+        raise UserError(
+            f"{place.client.name}: it has not introduced itself to this run, so it has no plan and no ledger for it; "
+            "the server must ask for an introduction first"
+        )
+    introduction = introduction or Introduction(None, place.experiment.federation.rounds)
+    _check_kept(place, introduction)
+    ledger = Ledger() if introduction.plan is None else KeptLedger(place.memory, _budget(place, introduction))
+    if isinstance(ledger, KeptLedger):
+        ledger.check_room(request.round)
+    model, device = place.model(request), place.device()
+    _load(model, received)
+    model.to(device)
+    with place.own_affair("its strategy cannot be used"):
+        strategy = build_strategy(place.client)
+    strategy.setting = Setting(
+        experiment=place.experiment,
+        client=place.client,
+        number=place.number,
+        round=request.round,
+        classes=len(request.classes),
+        device=device,
+        ledger=ledger,
+        plan=introduction.plan,
+        discreet=place.hospital is not None,
+    )
+    update, metrics, examples = _rounds_work(strategy, model, place.holding.records(), received)
+    return RecordDict(
+        {
+            ARRAYS: _sent(update, received, request, place),
+            METRICS: MetricRecord({**metrics, EXAMPLES: examples}),
+            CLIENT: ConfigRecord(
+                {
+                    exchange.LEDGER: ledger.to_json(),
+                    exchange.REPLY_ROUND: request.round,
+                    exchange.RUN: request.run,
+                }
+            ),
+        }
+    )
 
 
 def _rounds_work(
-    strategy: Honest, model: nn.Module, records: Records, received: dict[str, torch.Tensor]
-) -> tuple[dict[str, torch.Tensor], dict[str, float], int]:
+    strategy: Honest, model: nn.Module, records: Records, received: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], dict[str, float], int]:
     prepared = prepare(strategy, records, model)
     metrics = train(strategy, model, prepared)
     return send(strategy, arrays_of(model), received), metrics, len(prepared)
 
 
-def _self(message: Message, context: Context) -> tuple[Experiment, int, Client]:
-    experiment = parse_toml(str(message.content.config_records[CONFIG]["experiment"]), "the server's description")
-    number = int(context.node_config["partition-id"])
-    roster = experiment.roster()
-    if not 0 <= number < len(roster):
-        raise UserError(f"partition-id = {number}: the description has clients 0 to {len(roster) - 1}")
-    return experiment, number, roster[number]
+def _received(message: Message) -> dict[str, Tensor]:
+    """Return the round's global weights."""
+    if ARRAYS not in message.content.array_records:
+        raise UserError(f"the server's message has no record '{ARRAYS}' of weights")
+    return from_record(message.content.array_records[ARRAYS])
 
 
-def _dataset(experiment: Experiment) -> Dataset:
-    return _prepared(experiment.data.model_dump_json())
+def _sent(update: dict[str, Tensor], received: dict[str, Tensor], request: Asked, place: Place) -> ArrayRecord:
+    """Return the weights as they travel."""
+    if place.experiment.federation.update_compression == "none":
+        return to_record(update)
+    with place.own_affair("its update cannot be compressed"):
+        return to_record(compress_update(update, received, place.memory, round=request.round, counted=request.counted))
 
 
-@functools.lru_cache(maxsize=4)
-def _prepared(data: str) -> Dataset:
-    return prepare_data(type(Experiment().data).model_validate_json(data))
+def _load(model: nn.Module, received: dict[str, Tensor]) -> None:
+    try:
+        load_arrays(model, received)
+    except ValueError as error:
+        raise UserError(f"the server's weights are not those of its model: {error}") from None
 
 
-def _share(experiment: Experiment, number: int) -> torch.Tensor:
-    dataset = _dataset(experiment)
-    return torch.from_numpy(partition(dataset.train.labels, len(experiment.roster()), experiment.data)[number])
-
-
-def plan_of(experiment: Experiment, client: Client, records: int) -> Plan | None:
-    """Return how this client trains privately, None if it does not. Raises UserError for an unreachable budget."""
-    if not experiment.is_private(client):
-        return None
-    return calibrate(
-        experiment.privacy,
-        records=records,
-        batch_size=experiment.training.batch_size,
-        local_epochs=experiment.training.local_epochs,
-        rounds=experiment.federation.rounds,
-    )
-
-
-def _device(experiment: Experiment) -> torch.device:
-    if experiment.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(experiment.device)
-
-
-def _ledger_file(experiment: Experiment, client: Client) -> Path | None:
-    folder = os.environ.get(STATE_VARIABLE)
-    return Path(folder) / str(client.name) / "ledger.json" if folder else None
-
-
-def _load_ledger(context: Context, experiment: Experiment, client: Client, rounds_done: int) -> Ledger:
-    """Return the client's ledger, an empty one before the first round. Raises UserError if it is lost or damaged."""
-    if CLIENT in context.state.config_records:
-        return Ledger.from_json(str(context.state.config_records[CLIENT]["ledger"]))
-    file = _ledger_file(experiment, client)
-    if file is not None and file.exists():
-        return Ledger.from_json(file.read_text(encoding="utf-8"))
-    if rounds_done > 0 and experiment.is_private(client):
+def _check_kept(place: Place, introduction: Introduction) -> None:
+    if place.private != (introduction.plan is not None):
+        before = "with" if introduction.plan is not None else "without"
         raise UserError(
-            f"clients: '{client.name}': its privacy ledger is missing after round {rounds_done}, so what it has spent "
-            f"is unknown; restore it in the folder that {STATE_VARIABLE} names, or start a new run"
+            f"{place.client.name}: it joined this run {before} privacy, and so it must stay to the run's end, or no ε "
+            "could be told; undo the change of privacy.enabled, or start a new run"
         )
-    return Ledger()
 
 
-def _save_ledger(context: Context, experiment: Experiment, client: Client, ledger: Ledger) -> None:
-    context.state[CLIENT] = ConfigRecord({"ledger": ledger.to_json()})
-    file = _ledger_file(experiment, client)
-    if file is not None:
-        write_text(file, ledger.to_json())
+def _budget(place: Place, introduction: Introduction) -> Budget | None:
+    if place.hospital is None or introduction.plan is None:
+        return None
+    return Budget(place.hospital.name, place.hospital.privacy, introduction)
 
 
-def _refusal(message: Message, sentence: str) -> Message:
-    return Message(RecordDict({CLIENT: ConfigRecord({"refusal": sentence})}), reply_to=message)
+def _refusal(sentence: str) -> RecordDict:
+    return RecordDict({CLIENT: ConfigRecord({exchange.REFUSAL: sentence})})

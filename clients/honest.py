@@ -32,6 +32,7 @@ class Setting:
         device: where to train.
         ledger: this client's privacy ledger; training privately enters what it spent.
         plan: how to train privately; None: without differential privacy.
+        discreet: the server is somebody else's, so what an exception says, which may quote records, is kept from it.
     """
 
     experiment: Experiment
@@ -42,6 +43,7 @@ class Setting:
     device: str | torch.device
     ledger: Ledger
     plan: Plan | None = None
+    discreet: bool = False
 
     def fixed_seed(self, *purpose: str | int) -> int:
         """Return a seed that this client has in every round."""

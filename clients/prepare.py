@@ -16,6 +16,7 @@ from flwr.common.logger import log
 from torch import Tensor, nn
 
 from clients.adversarial_training import with_adversarial_copies
+from clients.budget import BudgetSpentError
 from clients.honest import Honest, StrategyError
 from common.errors import UserError
 from common.privacy import Ledger
@@ -120,12 +121,14 @@ def send(strategy: Honest, update: dict[str, Tensor], received: dict[str, Tensor
 def _call(strategy: Honest, method: str, work: Callable[[], T]) -> T:
     try:
         return work()
+    except BudgetSpentError:
+        raise
     except (Exception, SystemExit) as error:
         kind = type(error).__name__
-        if strategy.setting.plan is not None:
+        if strategy.setting.plan is not None or strategy.setting.discreet:
             # The sentence goes to the server, and an exception may quote records or weights without noise.
             log(ERROR, "psreval: %s.%s raised %s: %s", type(strategy).__name__, method, kind, error)
-            raise _mistake(strategy, method, f"raised {kind}; the private client's own log tells more") from error
+            raise _mistake(strategy, method, f"raised {kind}; the client's own log tells more") from error
         if isinstance(error, UserError):
             raise
         raise _mistake(strategy, method, f"raised {kind}: {error}") from error

@@ -15,7 +15,7 @@ from common.loading import suggest
 from common.mistakes import sentence
 from common.tree import put, resolve, resolve_change, with_digests
 
-RESULTS_VERSION = 1
+RESULTS_VERSION = 2
 """Raised whenever the same description would give other numbers; part of every run's hash."""
 
 
@@ -160,12 +160,22 @@ class Federation(Section):
     aggregation_options: dict[str, Any] = Field(default_factory=dict)
     quorum: Annotated[int, Field(ge=1)] | None = None
     """Good updates that a round needs; fewer: the round is skipped. None: half of the clients."""
+    join_timeout: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds that the first round waits for all clients, and a later one for as many as the quorum to come back."""
     round_timeout: Annotated[float, Field(gt=0)] = 3600.0
     """Seconds that a round waits for replies."""
     skipped_rounds_limit: Annotated[int, Field(ge=0)] = 3
     """The run ends with an error after more skipped rounds in a row than this."""
     examples_limit: Count | None = None
-    """A client that claims more records than this is refused. None: the records of the whole training split."""
+    """A client that claims more records than this is refused. None: the records of the whole training split; where the
+    server has none, what each client announced."""
+    norm_limit: Annotated[float, Field(gt=0)] | None = None
+    """An update whose weights lie farther than this from the global ones (L2 over all parameters) is refused. None: no
+    limit; ``rounds.jsonl`` tells each accepted update's norm, to choose one by."""
+    strikes_limit: Count = 3
+    """A client whose updates were refused so many times is excluded for the rest of the run."""
+    update_compression: Literal["none", "int8"] = "none"
+    """``int8``: clients send their updates in 8 bits a weight, with error feedback; a quarter of the bytes."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one client's training. Floating-point sums depend on it, so it belongs to the description."""
 
@@ -303,11 +313,12 @@ class Experiment(Section):
         """Return the resolved description as TOML; ``parse_toml`` reads it back to an equal one."""
         return tomli_w.dumps(json.loads(self.model_dump_json(exclude_none=True)))
 
-    def digest(self, data_checksum: str = "", *, federation_only: bool = False) -> str:
+    def digest(self, data_checksum: str = "", *, federation_only: bool = False, hospitals: bool = False) -> str:
         """Return the hash that names the run's folder: the description, the user's code files, the data.
 
         With ``federation_only`` the name, the evaluation, the compression and the thresholds do not count:
-        equal digests mean the same trained model.
+        equal digests mean the same trained model. With ``hospitals`` the clients decide for themselves and hold data
+        that no description names: such a run never stands for a simulated one.
         """
         tree = json.loads(self.model_dump_json(exclude_none=True))
         tree.pop("description", None)
@@ -315,7 +326,8 @@ class Experiment(Section):
         if federation_only:
             for key in ("name", "evaluation", "compression", "thresholds"):
                 tree.pop(key, None)
-        text = json.dumps([RESULTS_VERSION, with_digests(tree), data_checksum], sort_keys=True)
+        counted = [RESULTS_VERSION, with_digests(tree), data_checksum, *(["hospitals"] if hospitals else [])]
+        text = json.dumps(counted, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

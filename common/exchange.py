@@ -1,15 +1,72 @@
 """What travels between server and clients, and how it is packed into Flower's records."""
 
+import functools
 from collections.abc import Mapping
 
 import torch
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord
 from torch import Tensor, nn
+
+from common.code import code_digest
+from common.config import Experiment
+from common.data import Dataset, normalisation
 
 ARRAYS, CONFIG, METRICS, CLIENT = "arrays", "config", "metrics", "client"
 """Names of the records in a message: weights, settings, numbers for the strategy, what a client says of itself."""
 EXAMPLES = "num-examples"
 """The metric that Flower's strategies weight by: records trained on."""
+EXPERIMENT, ROUND, RUN, CODE = "experiment", "server-round", "run", "code"
+"""Of ``CONFIG``: the description as TOML, the round (0 when introducing before the first; at an introduction: the last
+finished one), the token of this server start, the digest of the code that client and server must share."""
+COUNTED = "counted"
+"""Of ``CONFIG`` where updates are compressed: the round in which this client's update last counted; 0: none has."""
+CLASSES, CHANNELS, IMAGE_SIZE, MEAN, STD = "classes", "channels", "image-size", "mean", "std"
+"""Of ``CONFIG``: what the server's data look like, and their public split's normalisation."""
+NAME, RECORDS, STRATEGY, HONEST, PRIVATE = "name", "records", "strategy", "honest", "private"
+"""Of ``CLIENT`` in an introduction."""
+ACCOUNTANT, DELTA, NOISE, SAMPLING, STEPS = (
+    "accountant",
+    "delta",
+    "noise_multiplier",
+    "sampling_rate",
+    "steps_per_round",
+)
+"""Of ``CLIENT`` in a private client's introduction: what it plans to spend a round."""
+LEDGER, REPLY_ROUND, REFUSAL = "ledger", "round", "refusal"
+"""Of ``CLIENT`` in a reply; ``RUN`` is echoed there, too. A refusal comes alone, as one sentence."""
+
+END = "end"
+"""The query that tells a node that the run is over."""
+
+
+def told(experiment: Experiment, round: int, run: str, dataset: Dataset) -> ConfigRecord:
+    """Return the ``CONFIG`` record of a message to a client.
+
+    Args:
+        experiment: the description.
+        round: the round to train for, counted from 1; in an introduction the last finished one, 0 before the first.
+        run: a random token of this server start; the client's reply repeats it.
+        dataset: the server's data.
+    """
+    mean, std = _normalisation(dataset)
+    return ConfigRecord(
+        {
+            EXPERIMENT: experiment.to_toml(),
+            ROUND: round,
+            RUN: run,
+            CODE: code_digest(),
+            CLASSES: list(dataset.classes),
+            CHANNELS: dataset.channels,
+            IMAGE_SIZE: dataset.image_size,
+            MEAN: list(mean),
+            STD: list(std),
+        }
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _normalisation(dataset: Dataset) -> tuple[list[float], list[float]]:
+    return normalisation(dataset.public)  # a pass over all public images: once, not for every message
 
 
 def arrays_of(model: nn.Module) -> dict[str, Tensor]:

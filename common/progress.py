@@ -10,12 +10,19 @@ Report = Callable[[str, int, int], None]
 """Receives (title, steps done, steps in all)."""
 
 _report: Report | None = None
+_say: Callable[[str], None] | None = None
 
 
-def show_with(report: Report | None) -> None:
-    """Send progress to ``report`` from now on; None silences it."""
-    global _report
-    _report = report
+def show_with(report: Report | None, say: Callable[[str], None] | None = None) -> None:
+    """Send progress to ``report`` and sentences to ``say`` from now on; None silences either."""
+    global _report, _say
+    _report, _say = report, say
+
+
+def note(sentence: str) -> None:
+    """Say what has happened, to whoever watches a run that others take part in."""
+    if _say is not None:
+        _say(sentence)
 
 
 def track(steps: Iterable[T], title: str, total: int) -> Iterator[T]:

@@ -1,4 +1,4 @@
-"""The command line: ``psreval run | attack | report | list``.
+"""The command line: ``psreval run | server | node | certificates | split | attack | report | list``.
 
 Nothing heavy is imported before a command needs it, so ``--help`` and ``list`` answer at once.
 """
@@ -43,7 +43,9 @@ def run(
         list[str] | None,
         typer.Option("--set", help="Change the description: --set federation.rounds=5 (may be repeated)."),
     ] = None,
-    runner: Annotated[str, typer.Option(help="inprocess, or ray (many clients on many cores).")] = "inprocess",
+    runner: Annotated[
+        str, typer.Option(help="inprocess, ray (many clients on many cores) or processes.")
+    ] = "inprocess",
     runs: RunsOption = Path("runs"),
     quiet: QuietOption = False,
 ) -> None:
@@ -72,6 +74,108 @@ def run(
     failed = print_verdict(folder)
     if failed:
         raise typer.Exit(EXIT_THRESHOLD)
+
+
+@app.command()
+def server(
+    file: Annotated[Path, typer.Argument(help="Experiment description (TOML).")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the description (may be repeated).")
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for other machines.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 for a free one.")] = 8000,
+    certificates: Annotated[
+        Path | None, typer.Option(help="Folder 'server' of `psreval certificates`. Without it: no TLS, anybody joins.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    quiet: QuietOption = False,
+) -> None:
+    """Run a federation of real hospitals: wait for their nodes, then as `psreval run`.
+
+    A server that is started again resumes at its last finished round; the nodes find it by themselves.
+
+    Example:  psreval server experiments/pneumonia.toml --host 0.0.0.0 --certificates certificates/server
+    """
+    from functools import partial
+
+    from common.config import load, setting
+    from experiments.console import print_verdict, progress
+    from experiments.processes import listen
+    from experiments.run import run as run_experiment
+
+    experiment = load(file, dict(setting(change) for change in changes or []))
+    say = partial(print, "psreval server:", file=sys.stderr, flush=True)
+    federate = partial(listen, host=host, port=port, certificates=certificates, report=say)
+    with progress(quiet, None if quiet else say):
+        folder = run_experiment(experiment, runs, "server", federate)
+    if print_verdict(folder):
+        raise typer.Exit(EXIT_THRESHOLD)
+
+
+@app.command()
+def node(
+    hospital: Annotated[Path, typer.Argument(help="The hospital's own description (TOML).")],
+    address: Annotated[str, typer.Option("--server", help="HOST:PORT of the server.")] = "127.0.0.1:8000",
+    certificates: Annotated[
+        Path | None, typer.Option(help="This node's folder of `psreval certificates`. Without it: no TLS.")
+    ] = None,
+    patience: Annotated[float, typer.Option(min=0, help="Seconds to wait for a server that does not answer.")] = 600.0,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Wait for the next run instead of ending with this one.")
+    ] = False,
+) -> None:
+    """Take part as a hospital: train on its own data, as its own description says, until the run is over.
+
+    Example:  psreval node hospital-a/hospital.toml --server fl.example.org:8000 --certificates hospital-a
+    """
+    from functools import partial
+
+    from clients.node import run_node
+    from experiments.processes import end_with_parent
+
+    end_with_parent()
+    say = partial(print, "psreval node:", file=sys.stderr, flush=True)
+    run_node(hospital, address, certificates, patience=patience, stay=stay, report=say)
+
+
+@app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(help="Where the folders of the authority, the server and each node lie.")],
+    servers: Annotated[
+        list[str], typer.Option("--server", help="DNS name or address of the server (may be repeated).")
+    ],
+    nodes: Annotated[
+        list[str] | None, typer.Option("--node", help="A hospital's name, as in the description (may be repeated).")
+    ] = None,
+    days: Annotated[int, typer.Option(help="Days that the server's certificate is valid.")] = 365,
+) -> None:
+    """Make an authority, the server's certificate and a key for each hospital; what is there stays.
+
+    Example:  psreval certificates keys --server fl.example.org --node north --node south
+    """
+    from experiments.certificates import make_certificates
+
+    for sentence in make_certificates(folder, servers, nodes or [], days=days):
+        print(sentence)
+
+
+@app.command()
+def split(
+    file: Annotated[Path, typer.Argument(help="Experiment description (TOML).")],
+    out: Annotated[Path, typer.Option(help="Where the folders of the server and each hospital are written.")],
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", help="Change the description (may be repeated).")
+    ] = None,
+) -> None:
+    """Cut an experiment's data into a folder for each hospital and one for the server, ready for `node` and `server`.
+
+    Example:  psreval split experiments/compose.toml --out parties
+    """
+    from common.config import load, setting
+    from experiments.split import split as split_experiment
+
+    for folder in split_experiment(load(file, dict(setting(change) for change in changes or [])), out):
+        print(folder)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """What the command line shows: progress, the verdict, lists. Bars on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,13 @@ MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("not decided", "ye
 
 
 @contextmanager
-def progress(quiet: bool) -> Iterator[None]:
-    """Show the progress of long steps on standard error."""
+def progress(quiet: bool, say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Show the progress of long steps on standard error, and sentences about the rounds by ``say``."""
     if quiet:
         yield
         return
     if not sys.stderr.isatty():
-        show_with(plain_lines)
+        show_with(plain_lines, say)
         try:
             yield
         finally:
@@ -57,7 +57,7 @@ def progress(quiet: bool) -> Iterator[None]:
             bars.reset(tasks[title], total=total)
         bars.update(tasks[title], completed=done, visible=True)
 
-    show_with(show)
+    show_with(show, say)
     try:
         with bars:
             yield

@@ -4,16 +4,28 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from common.intervals import wilson
-from experiments.drawing import CLASSES, INK, MUTED, PAPER, canvas, percent_ticks, styled, svg
+from experiments.drawing import CLASSES, INK, INT8, MUTED, PAPER, RULE, canvas, percent_ticks, styled, svg
 from experiments.wording import listed, percent
 
 _Style = str | tuple[float, tuple[float, ...]]
 _End = tuple[float, str, str, _Style]
 """The right end of a line: its last value, its name, its colour and its style."""
 _DASHED: _Style = (0, (2.2, 1.2))
+_OUTCOMES = {
+    "accepted": (CLASSES[2], CLASSES[2], ""),
+    "refused": (INK, INT8, "xxx"),
+    "failed": (INT8, "none", "////"),
+    "silent": (INK, "none", ""),
+    "absent": (RULE, "none", ""),
+    "excluded": (MUTED, RULE, "----"),
+}
+"""What becomes of a client in a round → (edge, face, hatch): told apart by pattern too, not by colour alone."""
+_CELLS = 2500
+"""Beyond so many cells equal neighbours are drawn as one."""
 
 
 def accuracy_by_round(
@@ -91,6 +103,52 @@ def partitions(classes: Sequence[str], clients: Sequence[tuple[str, Sequence[int
             )  # fmt: skip
         words = [f"{name} {sum(counts)}" for name, counts in clients[:40]]
         return svg(figure, "partitions", f"Records by client: {listed(words)}.")
+
+
+def presence(rounds: Sequence[int], clients: Sequence[tuple[str, Sequence[str | None]]]) -> Markup:
+    """Draw what became of every client in every round; ``clients`` are (name, outcome of each round, None: unknown)."""
+    rows, singly = len(clients), len(rounds) * len(clients) <= _CELLS
+    step = 0.3 if rows <= 40 else max(0.05, 12 / rows)
+    with styled():
+        figure, axes = canvas(9.6, step * rows + 1.1, (1.9, 0.5, 0.3, 0.6))
+        axes.set(ylim=(rows - 0.5, -0.5), xlim=(min(rounds) - 0.6, max(rounds) + 0.6))
+        for outcome, (colour, face, hatch) in _OUTCOMES.items():
+            for row, (_, found) in enumerate(clients):
+                spans = _spans([one == outcome for one in found], singly)
+                places = [(rounds[begin] - 0.42, length - 0.16) for begin, length in spans]
+                axes.broken_barh(
+                    places, (row - 0.33, 0.66), facecolor=face, edgecolor=colour, hatch=hatch, linewidth=0.9
+                )  # fmt: skip
+        axes.set_yticks(
+            range(rows) if rows <= 40 else [], [_cut(name, 26) for name, _ in clients] if rows <= 40 else []
+        )
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12, min_n_ticks=1))
+        axes.tick_params(length=0, pad=6)
+        axes.tick_params(axis="y", labelcolor=INK)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_xlabel("round")
+        seen = {one for _, found in clients for one in found}
+        shown = [name for name in _OUTCOMES if name in seen]
+        keys = [Patch(facecolor=f, edgecolor=c, hatch=h, label=o) for o, (c, f, h) in _OUTCOMES.items() if o in shown]
+        axes.legend(
+            handles=keys, loc="lower left", bbox_to_anchor=(0, 1), ncols=6, frameon=False, borderaxespad=0,
+            handlelength=1.1, handleheight=1.1, columnspacing=1.6,
+        )  # fmt: skip
+        words = [f"{name} accepted in {list(found).count('accepted')} of {len(rounds)}" for name, found in clients[:40]]
+        return svg(figure, "presence", f"Who took part in which round: {listed(words)}.")
+
+
+def _spans(found: Sequence[bool], singly: bool) -> list[tuple[int, int]]:
+    """Return (first place, length) of every run of True; ``singly``: of every single one."""
+    spans: list[tuple[int, int]] = []
+    for place, one in enumerate(found):
+        if not one:
+            continue
+        if not singly and spans and sum(spans[-1]) == place:
+            spans[-1] = (spans[-1][0], spans[-1][1] + 1)
+        else:
+            spans.append((place, 1))
+    return spans
 
 
 def epsilon_by_round(clients: Sequence[tuple[str, bool, Sequence[float | None]]], threshold: float | None) -> Markup:

@@ -152,7 +152,7 @@ def replies(run: Run, one: Round) -> dict[str, Any]:
 
     Nodes that could not say which client they are come apart, as ``unknown``.
     """
-    names = _roster_names(run)
+    names = roster_names(run)
     clients = [client for client in one.clients if client.name in names]
     unknown = [client for client in one.clients if client.name not in names]
     if len(names) <= NAMED_CLIENTS:
@@ -173,7 +173,7 @@ def replies(run: Run, one: Round) -> dict[str, Any]:
 
 def unknown_nodes(run: Run) -> list[str]:
     """Return the nodes that connected but could not say which client they are."""
-    names = _roster_names(run)
+    names = roster_names(run)
     return list(dict.fromkeys(c.name for one in run.rounds for c in one.clients if c.name not in names))
 
 
@@ -193,17 +193,19 @@ def roster(run: Run) -> list[dict[str, Any]]:
     """Return what the run knows of each client of the description: its data, privacy, accuracies, replies, bytes."""
     ledgers = {client.name: client for client in run.ledger.clients}
     shares = {client.name: client for client in run.partition.clients}
-    names = dict.fromkeys([*_roster_names(run), *ledgers, *shares])
+    names = dict.fromkeys([*roster_names(run), *ledgers, *shares])
     rows = []
     for name in names:
         # A node that claims a name already taken is listed under it too, so one round may hold a name twice.
         replies = [[client for client in one.clients if client.name == name] for one in run.rounds]
         accuracies = [next((c.accuracy for c in reply if c.accuracy is not None), None) for reply in replies]
+        sent = [client.bytes_up for reply in replies for client in reply if client.status == "accepted"]
         rows.append(
             {"name": name, "ledger": ledgers.get(name), "share": shares.get(name),
              "malicious": name in ledgers and not ledgers[name].honest,
              "accepted": sum(any(client.status == "accepted" for client in reply) for reply in replies),
              "rounds": len(run.rounds), "accuracies": accuracies,
+             "update_bytes": max((bytes_ for bytes_ in sent if bytes_), default=None),
              "traffic": run.manifest.traffic.get(name)}
         )  # fmt: skip
     return rows
@@ -227,7 +229,8 @@ def examples(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _roster_names(run: Run) -> tuple[str, ...]:
+def roster_names(run: Run) -> tuple[str, ...]:
+    """Return the names of the description's clients, in its order."""
     return tuple(str(client.name) for client in run.experiment.roster())
 
 

@@ -4,7 +4,7 @@ It uses two private parts of Flower (`flwr.supercore`), here and nowhere else; t
 notices when a Flower release moves them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -23,9 +23,13 @@ class InProcessGrid(Grid):
     Args:
         client_app: the same object that SuperNodes run.
         clients: how many; node ids are 1, 2, …, partition ids 0, 1, ….
+        configurations: what each node's own configuration says besides; None: nothing.
     """
 
-    def __init__(self, client_app: ClientApp, clients: int) -> None:
+    def __init__(
+        self, client_app: ClientApp, clients: int, configurations: Sequence[Mapping[str, str]] | None = None
+    ) -> None:
+        told = configurations or [{}] * clients
         self._app = client_app
         self._run = Run.create_empty(run_id=1)
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
@@ -33,7 +37,12 @@ class InProcessGrid(Grid):
             number + 1: Context(
                 run_id=1,
                 node_id=number + 1,
-                node_config={"partition-id": number, "num-partitions": clients},
+                node_config={
+                    "partition-id": number,
+                    "num-partitions": clients,
+                    "in-process": True,
+                    **told[number],
+                },
                 state=RecordDict(),
                 run_config={},
             )

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from common.folder import RunFolder, write_text
 from common.intervals import wilson
 from experiments import figures, findings, forest, wording
+from experiments.attendance import attendance
 from experiments.run_files import Run, read_run
 from experiments.tables import Measure, clean, targets
 
@@ -44,6 +45,7 @@ def render_report(run: Run) -> str:
         medical=findings.medical(run),
         all_measures=findings.all_measures(run),
         roster=findings.roster(run),
+        attendance=attendance(run),
         unreliable=[one.sentence for one in run.evaluation.warnings if one.severity == "unreliable"],
         figures=_figures(run),
         examples=findings.examples(run),
@@ -74,7 +76,10 @@ def _figures(run: Run) -> dict[str, Markup]:
             [one.accuracy_records for one in run.rounds],
             [(row["name"], not row["malicious"], row["accuracies"]) for row in findings.roster(run)],
         )
-    if run.partition.clients:
+        if there := attendance(run):
+            numbers = [one.round for one in run.rounds]
+            drawn["presence"] = figures.presence(numbers, [(row.name, row.outcomes) for row in there])
+    if any(client.records for client in run.partition.clients):
         drawn["partitions"] = figures.partitions(
             run.manifest.data.classes, [(client.name, client.counts) for client in run.partition.clients]
         )

@@ -3,18 +3,22 @@
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import torch
+from flwr.serverapp import Grid
 from torch import nn
 
 import clients.app
 from attacks.craft import find
+from clients.holding import Holding
+from clients.place import STATE_VARIABLE
+from clients.rehearsal import plan_of, rehearse_client
 from common.config import Experiment, Generator, load
-from common.data import Dataset, partition, prepare
+from common.data import PARTS, SERVER_PARTS, Dataset, partition, prepare
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, write_text
 from common.loading import is_reference
@@ -26,28 +30,39 @@ from server.app import run_folder, serve
 from server.deployment import check_deployable
 from server.evaluator import evaluate
 from server.federation import initial_model
-from server.manifest import close_manifest, open_manifest
+from server.manifest import DESCRIBED, close_manifest, open_manifest
 
-RUNNERS = ("inprocess", "ray")
+RUNNERS = ("inprocess", "ray", "processes")
+Work = Callable[[Grid, Mapping[int, str] | None], None]
+"""The server's work, given a grid to the clients and, where keys tell them, the names of its nodes."""
+Federate = Callable[[Experiment, Dataset, RunFolder, Work], None]
+"""A way to run a federation: does the server's work over a grid of its own."""
 LEAST_PUBLIC = 8
 """Images without which int8 cannot be calibrated."""
 
 
-def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFolder:
+def run(experiment: Experiment, runs: Path, runner: str = "inprocess", federate: Federate | None = None) -> RunFolder:
     """Run an experiment to its report and return its folder; what has been done before is not done again.
+
+    Args:
+        experiment: the description.
+        runs: where run folders are kept.
+        runner: one of ``RUNNERS``, or a name for ``federate``.
+        federate: for real hospitals, who decide for themselves and hold their own data; then nothing of theirs is
+            rehearsed, and no generator is trained with them.
 
     Raises:
         UserError: a mistake in the description, the data or the machine; finished rounds are kept.
     """
-    if runner not in RUNNERS:
+    if federate is None and runner not in RUNNERS:
         raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
     logging.getLogger("flwr").setLevel(logging.ERROR)  # what a round did is in rounds.jsonl
-    dataset = prepare(experiment.data)
+    dataset = prepare(experiment.data, needs=SERVER_PARTS if federate else PARTS)
     generators: dict[str, nn.Module] = {}
-    if not run_folder(runs, experiment, dataset).results.exists():
-        check(experiment, dataset)
-        generators = _generators(experiment, dataset, runs, runner)
-    folder = train(experiment, dataset, runs, runner)
+    if not run_folder(runs, experiment, dataset, runner).results.exists():
+        check(experiment, dataset, rehearse=federate is None)
+        generators = _generators(experiment, dataset, runs, None if federate else runner)
+    folder = train(experiment, dataset, runs, runner, federate)
     with claimed(folder):
         if not folder.results.exists():
             started = time.monotonic()
@@ -58,8 +73,10 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess") -> RunFol
     return folder
 
 
-def check(experiment: Experiment, dataset: Dataset) -> None:
+def check(experiment: Experiment, dataset: Dataset, *, rehearse: bool = True) -> None:
     """Build everything that the description names once, before hours are spent on half of it.
+
+    With ``rehearse`` also each client's strategy on some of its records.
 
     Raises:
         UserError: an unknown strategy, option, attack, rule or model, an unreachable ε, too few images.
@@ -75,9 +92,12 @@ def check(experiment: Experiment, dataset: Dataset) -> None:
     model = initial_model(experiment, dataset)
     check_deployable(model, (dataset.channels, dataset.image_size, dataset.image_size))
     check_attacks(experiment, len(dataset.classes))
+    if not rehearse:
+        return
     shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)
     for number, (client, share) in enumerate(zip(experiment.roster(), shares, strict=True)):
-        clients.app.rehearse_client(experiment, client, number, dataset, share, model)
+        plan = plan_of(experiment, client, len(share))
+        rehearse_client(experiment, client, number, Holding(dataset, share), model, plan)
 
 
 def check_attacks(experiment: Experiment, classes: int) -> None:
@@ -101,21 +121,25 @@ def check_attacks(experiment: Experiment, classes: int) -> None:
                 )
 
 
-def train(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> RunFolder:
+def train(
+    experiment: Experiment, dataset: Dataset, runs: Path, runner: str, federate: Federate | None = None
+) -> RunFolder:
     """Run or resume the federation alone; one that is in the store already is taken from there."""
-    folder = run_folder(runs, experiment, dataset)
+    folder = run_folder(runs, experiment, dataset, runner)
     with claimed(folder):
         check_version(folder)
         if folder.model.exists():
             return folder
-        same = finished_federation(runs, experiment.digest(dataset.checksum, federation_only=True), folder)
+        wanted = experiment.digest(dataset.checksum, federation_only=True, hospitals=runner not in DESCRIBED)
+        same = finished_federation(runs, wanted, folder)
         if same is not None:
             write_text(folder.experiment, experiment.to_toml())
             open_manifest(experiment, dataset, folder, runner, federation_from=str(same.path))
             copy_federation(same, folder)
             return folder
         with _client_state(folder):
-            _federate(experiment, dataset, folder, runner)
+            work = partial(_serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)
+            (federate or _RUNNERS[runner])(experiment, dataset, folder, work)
     return folder
 
 
@@ -132,21 +156,41 @@ def load_model(folder: RunFolder, experiment: Experiment, dataset: Dataset) -> n
     return model.eval()
 
 
-def _federate(experiment: Experiment, dataset: Dataset, folder: RunFolder, runner: str) -> None:
-    clients_count = len(experiment.roster())
-    work = partial(serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)
-    if runner == "ray":
-        from experiments.ray import simulate
+def _serve(
+    grid: Grid,
+    identities: Mapping[int, str] | None,
+    *,
+    experiment: Experiment,
+    dataset: Dataset,
+    folder: RunFolder,
+    runner: str,
+) -> None:
+    serve(grid, experiment, dataset, folder, runner, identities)
 
-        simulate(clients.app.app, clients_count, work)
-    else:
-        from experiments.inprocess import InProcessGrid
 
-        work(InProcessGrid(clients.app.app, clients_count))
+def _in_process(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
+    from experiments.inprocess import InProcessGrid
+
+    work(InProcessGrid(clients.app.app, len(experiment.roster())), None)
 
 
-def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: str) -> dict[str, nn.Module]:
-    """Train, or find in the store, the federations whose models craft transfer attacks."""
+def _on_ray(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
+    from experiments.ray import simulate
+
+    simulate(clients.app.app, len(experiment.roster()), lambda grid: work(grid, None))
+
+
+def _in_processes(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
+    from experiments.processes import simulate
+
+    simulate(experiment, dataset, folder, work)
+
+
+_RUNNERS: dict[str, Federate] = {"inprocess": _in_process, "ray": _on_ray, "processes": _in_processes}
+
+
+def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: str | None) -> dict[str, nn.Module]:
+    """Train, or find in the store, the federations whose models craft transfer attacks; without a runner only find."""
     if "transfer" not in experiment.evaluation.threats:
         return {}
     if not experiment.evaluation.generators:
@@ -157,7 +201,7 @@ def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: st
     models: dict[str, nn.Module] = {}
     for generator in experiment.evaluation.generators:
         description = _generator_description(generator, experiment)
-        other = prepare(description.data)
+        other = prepare(description.data, needs=PARTS if runner else SERVER_PARTS)
         _check_fits(generator, description, other, experiment, dataset)
         if description.digest(other.checksum, federation_only=True) == experiment.digest(
             dataset.checksum, federation_only=True
@@ -166,7 +210,12 @@ def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: st
                 f"evaluation.generators: '{generator.name}' is the attacked model itself; change its seed, its privacy "
                 "or its clients"
             )
-        folder = train(description, other, runs, runner)
+        if runner is None and not run_folder(runs, description, other).model.exists():
+            raise UserError(
+                f"evaluation.generators: '{generator.name}' is not in {runs}, and real hospitals are not asked to "
+                "train it; put a finished run of it there, or leave out the transfer threat"
+            )
+        folder = train(description, other, runs, runner or "inprocess")
         models[generator.name] = load_model(folder, description, other)
     return models
 
@@ -191,12 +240,12 @@ def _check_fits(
 @contextmanager
 def _client_state(folder: RunFolder) -> Iterator[None]:
     """Tell this machine's clients where to keep their ledgers."""
-    before = os.environ.get(clients.app.STATE_VARIABLE)
-    os.environ[clients.app.STATE_VARIABLE] = str(folder.clients)
+    before = os.environ.get(STATE_VARIABLE)
+    os.environ[STATE_VARIABLE] = str(folder.clients)
     try:
         yield
     finally:
         if before is None:
-            del os.environ[clients.app.STATE_VARIABLE]
+            del os.environ[STATE_VARIABLE]
         else:
-            os.environ[clients.app.STATE_VARIABLE] = before
+            os.environ[STATE_VARIABLE] = before

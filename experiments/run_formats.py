@@ -81,16 +81,22 @@ class Partition(Part):
 
 
 class ClientRound(Part):
-    """What one client did in one round; ``accuracy`` is its update's, on the public split."""
+    """What one client did in one round; ``accuracy`` is its update's, on the public split.
+
+    ``strike`` says of a refused client whether its update was bad; False: it failed, or gave a reason itself.
+    """
 
     name: str
-    status: Literal["accepted", "refused", "silent", "absent"]
+    status: Literal["accepted", "refused", "silent", "absent", "excluded"]
     reason: str = ""
     examples: Natural | None = None
     bytes_up: Natural | None = None
     bytes_down: Natural | None = None
     accuracy: Share | None = None
     metrics: dict[str, float | None] = {}
+    norm: float | None = None
+    strike: bool | None = None
+    ignored: Natural = 0
 
 
 class Round(Part):

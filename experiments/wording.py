@@ -7,6 +7,7 @@ from common.intervals import wilson
 from experiments.run_files import Run
 from experiments.run_formats import Answer, ClientLedger, DataFacts, Evaluated, Ledger
 from experiments.tables import TARGETS, Measure, targets, threats, worst
+from server.manifest import DESCRIBED
 
 NONE = "–"
 QUESTIONS = ("private", "robust", "small", "useful")
@@ -165,6 +166,8 @@ def epsilon_holds_against(run: Run) -> str:
     """Return in a few words against whom the verdict's ε holds; empty where there is no ε."""
     if run.evaluation.verdict.private.value is None:
         return ""
+    if run.manifest.runner not in DESCRIBED:
+        return "against whom, each client's own noise decides"
     return (
         "against the server too"
         if run.experiment.privacy.secure_noise
@@ -176,6 +179,11 @@ def noise(run: Run) -> list[str]:
     """Return, where a client is private, the sentence that says where its noise comes from and whom ε holds against."""
     if not any(client.private for client in run.ledger.clients):
         return []
+    if run.manifest.runner not in DESCRIBED:
+        return [
+            "Each client decides for itself where its noise comes from, and the server cannot see it: where that is "
+            "the operating system's entropy (privacy.secure_noise of its own file), ε holds against the server too."
+        ]
     if run.experiment.privacy.secure_noise:
         return ["The noise comes from the operating system's entropy, from no seed: ε holds against the server too."]
     return [
@@ -205,8 +213,8 @@ def unknown(nodes: Sequence[str], most: int = 8) -> str:
     names = [*nodes[:most], f"{len(nodes) - most} more"] if len(nodes) > most else list(nodes)
     one = len(nodes) == 1
     return (
-        f"{len(nodes)} unknown node{'' if one else 's'} connected but could not say which client "
-        f"{'it is and takes' if one else 'they are and take'} no part: {listed(names)}."
+        f"{len(nodes)} unknown node{'' if one else 's'} connected that {'is' if one else 'are'} none of the clients, "
+        f"and took no part: {listed(names)}."
     )
 
 

@@ -4,121 +4,162 @@ One extra metric, one wrong shape or one NaN from a single client ends or ruins 
 here it costs that client its place in the round, with a reason.
 """
 
-import io
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from common.exchange import ARRAYS, CLIENT, EXAMPLES, METRICS, array_bytes
+from common.exchange import ARRAYS, CLIENT, EXAMPLES, LEDGER, METRICS, REFUSAL, REPLY_ROUND, RUN
+from server.message_size import arrays_bytes, content_bytes, small_bytes
+from server.refusal import Refusal, RefusedError, failure, short
+from server.weights import distance, most_bytes, read_weights
 
 LEDGER_LIMIT = 1_000_000
 """Characters of a privacy ledger that are read."""
-HEADER_BYTES = 512
-"""Room for the .npy header beside an array's own bytes."""
+SMALL_LIMIT = LEDGER_LIMIT + 10_000
+"""Bytes that metrics and settings of one reply may have together."""
+METRICS_LIMIT = 20
+"""Metrics of one reply that are kept."""
+METRIC_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
 @dataclass(frozen=True)
 class Update:
-    """A reply that passed every check."""
+    """A reply that passed every check.
+
+    Attributes:
+        arrays: the client's weights, names, shapes and dtypes of the global ones.
+        examples: records that it trained on.
+        metrics: finite numbers, at most ``METRICS_LIMIT``, without the examples.
+        ledger: its privacy ledger, not yet read; empty for none.
+        norm: L2 norm of its weights minus the global ones, over all parameters.
+        bytes: size of the reply as it was packed.
+    """
 
     arrays: dict[str, np.ndarray]
     examples: int
     metrics: dict[str, float]
     ledger: str
+    norm: float
     bytes: int
 
 
 @dataclass(frozen=True)
-class Refusal:
-    """A reply that is left out, and why."""
+class Expected:
+    """What a reply is measured against.
 
-    reason: str
-    bytes: int = 0
+    Attributes:
+        arrays: the global weights of this round; names, shapes and dtypes must match.
+        round: the round that was asked for.
+        run: the token of this server start.
+        compressed: whether updates come as int8 (``common.update_compression``).
+        examples_limit: records that no client may exceed; None: what it announced is the only limit.
+        norm_limit: largest L2 norm of an update; None: any finite one.
+    """
+
+    arrays: Mapping[str, Tensor]
+    round: int
+    run: str
+    compressed: bool = False
+    examples_limit: int | None = None
+    norm_limit: float | None = None
 
 
-def check(reply: Message, expected: Mapping[str, Tensor], *, announced: int, limit: int) -> Update | Refusal:
+def check(reply: Message, expected: Expected, *, announced: int) -> Update | Refusal:
     """Check one reply; never raises.
 
     Args:
-        reply: what a client sent.
-        expected: the global arrays of this round; names, shapes and dtypes must match.
+        reply: what a client, or the link in its place, sent.
+        expected: what was asked for.
         announced: records that the client introduced itself with.
-        limit: records that no client may exceed.
     """
+    size = 0
     try:
-        return _check(reply, expected, announced, limit)
-    except _RefusedError as refused:
-        return Refusal(str(refused), _size(reply))
+        if reply.has_error():
+            return failure(reply)
+        size = content_bytes(reply.content)
+        return _check(reply.content, expected, announced, size)
+    except RefusedError as refused:
+        return Refusal(str(refused), size, strike=refused.strike)
     except Exception as error:  # a malformed message must never reach the round's loop
-        return Refusal(f"malformed reply ({type(error).__name__}: {str(error)[:200]})", _size(reply))
+        return Refusal(f"malformed reply ({type(error).__name__}: {short(str(error))})", size)
 
 
-class _RefusedError(Exception):
-    pass
+def _check(content: RecordDict, expected: Expected, announced: int, size: int) -> Update:
+    _sizes(content, expected)
+    about = content.config_records.get(CLIENT, ConfigRecord())
+    if REFUSAL in about:
+        raise RefusedError(short(str(about[REFUSAL])), strike=False)
+    _kinds(content)
+    _origin(about, expected)
+    examples = _examples(content.metric_records[METRICS], announced, expected.examples_limit)
+    arrays = read_weights(content.array_records[ARRAYS], expected.arrays, compressed=expected.compressed)
+    norm = distance(arrays, expected.arrays)
+    if expected.norm_limit is not None and not norm <= expected.norm_limit:
+        raise RefusedError(f"its update has norm {norm:.4g}; federation.norm_limit = {expected.norm_limit:g}")
+    return Update(arrays, examples, _metrics(content.metric_records[METRICS]), _ledger(about), norm, size)
 
 
-def _check(reply: Message, expected: Mapping[str, Tensor], announced: int, limit: int) -> Update:
-    if reply.has_error():
-        raise _RefusedError(f"the client failed: {_short(str(reply.error.reason))}")
-    content = reply.content
-    about = content.config_records.get(CLIENT)
-    if about is not None and "refusal" in about:
-        raise _RefusedError(_short(str(about["refusal"])))
-    if set(content.array_records) != {ARRAYS}:
-        raise _RefusedError(f"expected one record '{ARRAYS}' of arrays, got {_names(content.array_records)}")
-    if set(content.metric_records) != {METRICS}:
-        raise _RefusedError(f"expected one record '{METRICS}' of metrics, got {_names(content.metric_records)}")
-    metrics = content.metric_records[METRICS]
-    examples = _examples(metrics, announced, limit)
-    arrays = _arrays(content.array_records[ARRAYS], expected)
-    numbers = {
-        name[:40]: float(value)
-        for name, value in list(metrics.items())[:20]
-        if name != EXAMPLES and isinstance(value, int | float) and math.isfinite(value)
-    }
-    ledger = str(about["ledger"]) if about is not None and "ledger" in about else ""
-    if len(ledger) > LEDGER_LIMIT:
-        raise _RefusedError(f"its privacy ledger has {len(ledger)} characters; at most {LEDGER_LIMIT} are read")
-    return Update(arrays, examples, numbers, ledger, array_bytes(content.array_records[ARRAYS]))
+def _sizes(content: RecordDict, expected: Expected) -> None:
+    """Refuse what is too large before anything of it is unpacked."""
+    needed = most_bytes(expected.arrays, compressed=expected.compressed)
+    if (sent := arrays_bytes(content)) > needed:
+        raise RefusedError(f"its arrays have {sent} bytes; the model needs {needed} at most")
+    if (sent := small_bytes(content)) > SMALL_LIMIT:
+        raise RefusedError(f"its metrics and settings have {sent} bytes; at most {SMALL_LIMIT} are read")
 
 
-def _examples(metrics: MetricRecord, announced: int, limit: int) -> int:
+def _kinds(content: RecordDict) -> None:
+    for kind, records, name in (
+        ("arrays", content.array_records, ARRAYS),
+        ("metrics", content.metric_records, METRICS),
+        ("settings", content.config_records, CLIENT),
+    ):
+        if set(records) != {name}:
+            raise RefusedError(f"expected one record '{name}' of {kind}, got {_names(records)}")
+
+
+def _origin(about: ConfigRecord, expected: Expected) -> None:
+    """Refuse a reply that was made for another round, or for another start of the server."""
+    if about.get(RUN) != expected.run:
+        raise RefusedError("its reply is for another run")
+    number = about.get(REPLY_ROUND)
+    if type(number) is not int or number != expected.round:
+        raise RefusedError(f"its reply is for round {short(repr(number))}, not for round {expected.round}")
+
+
+def _examples(metrics: MetricRecord, announced: int, limit: int | None) -> int:
     count = metrics.get(EXAMPLES)
-    if not isinstance(count, int) or isinstance(count, bool):
-        raise _RefusedError(f"{EXAMPLES} = {count!r} is not a whole number")
-    if not 1 <= count <= min(announced, limit):
-        raise _RefusedError(f"{EXAMPLES} = {count} is not between 1 and the {min(announced, limit)} that it announced")
+    if type(count) is not int:
+        raise RefusedError(f"{EXAMPLES} = {short(repr(count))} is not a whole number")
+    if not 1 <= count <= announced:
+        raise RefusedError(f"{EXAMPLES} = {count} is not between 1 and the {announced} that it announced")
+    if limit is not None and count > limit:
+        raise RefusedError(f"{EXAMPLES} = {count} exceeds {limit}, the most that any client may have")
     return count
 
 
-def _arrays(record: ArrayRecord, expected: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    missing, extra = sorted(expected.keys() - record.keys()), sorted(record.keys() - expected.keys())
-    if missing or extra:
-        raise _RefusedError(f"array names differ: missing {missing[:3]}, unknown {[name[:40] for name in extra[:3]]}")
-    return {name: _array(name, record[name], tensor) for name, tensor in expected.items()}
+def _metrics(record: MetricRecord) -> dict[str, float]:
+    """Keep the first few finite numbers with plain names; the rest a strategy never sees."""
+    numbers = {
+        name: float(value)
+        for name, value in record.items()
+        if isinstance(value, int | float) and math.isfinite(value) and METRIC_NAME.fullmatch(name) and name != EXAMPLES
+    }
+    return dict(list(numbers.items())[:METRICS_LIMIT])
 
 
-def _array(name: str, array: Array, tensor: Tensor) -> np.ndarray:
-    wanted = tensor.numpy()
-    if len(array.data) > wanted.nbytes + HEADER_BYTES:
-        raise _RefusedError(f"{name} has {len(array.data)} bytes instead of {wanted.nbytes}")
-    # The header inside the bytes is read first: it decides how much memory reading would take.
-    file = io.BytesIO(array.data)
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    if shape != wanted.shape:
-        raise _RefusedError(f"{name} has shape {shape} instead of {wanted.shape}")
-    if dtype != wanted.dtype:
-        raise _RefusedError(f"{name} has type {dtype} instead of {wanted.dtype}")
-    values = np.load(io.BytesIO(array.data), allow_pickle=False)
-    if not np.isfinite(values).all():
-        raise _RefusedError(f"{name} holds NaN or infinity")
-    return np.asarray(values)
+def _ledger(about: ConfigRecord) -> str:
+    ledger = about.get(LEDGER, "")
+    if not isinstance(ledger, str):
+        raise RefusedError("its privacy ledger is not a text")
+    if len(ledger) > LEDGER_LIMIT:
+        raise RefusedError(f"its privacy ledger has {len(ledger)} characters; at most {LEDGER_LIMIT} are read")
+    return ledger
 
 
 def clean(reply: Message, update: Update, shared_metrics: Sequence[str]) -> Message:
@@ -133,17 +174,5 @@ def clean(reply: Message, update: Update, shared_metrics: Sequence[str]) -> Mess
     return reply
 
 
-def _size(reply: Message) -> int:
-    try:
-        return sum(array_bytes(record) for record in reply.content.array_records.values())
-    except Exception:
-        return 0
-
-
 def _names(records: Mapping[str, object]) -> str:
-    return ", ".join(f"'{name[:40]}'" for name in list(records)[:3]) or "none"
-
-
-def _short(text: str) -> str:
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
-    return (lines[-1] if lines else "no reason given")[:300]
+    return ", ".join(f"'{short(name)}'" for name in list(records)[:3]) or "none"

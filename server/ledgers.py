@@ -1,12 +1,44 @@
 """The server's view of the privacy ledgers: a client may add to its ledger, and never take away from it."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
-from common.config import Experiment
 from common.errors import UserError
-from common.privacy import Entry, Ledger, calibrate
+from common.privacy import Entry, Ledger
+from server.introduction import Participant
 from server.progress import Progress
+
+
+def facts(participant: Participant, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return what a client said of itself, as ``ledger.json`` shows it.
+
+    Args:
+        participant: what it says now.
+        before: what was noted in the round before; a client that once trained without privacy stays non-private, for
+            what it released then no later noise takes back.
+    """
+    private = participant.private and (before is None or bool(before["private"]))
+    spending = participant.spending
+    return {
+        "name": participant.name,
+        "number": participant.number,
+        "strategy": participant.strategy,
+        "honest": participant.honest,
+        "private": private,
+        "records": participant.records,
+        "accountant": spending.accountant if spending and private else None,
+        "delta": spending.delta if spending and private else None,
+    }
+
+
+def planned(participant: Participant, number: int) -> dict[str, Any] | None:
+    """Return what a client planned to spend in round ``number``, an ``Entry`` as JSON; None for a non-private one."""
+    spending = participant.spending
+    if spending is None:
+        return None
+    return asdict(Entry(number, spending.noise_multiplier, spending.sampling_rate, spending.steps_per_round))
 
 
 def problem_with(text: str, before: str, *, private: bool, last_round: int) -> str:
@@ -32,20 +64,20 @@ def problem_with(text: str, before: str, *, private: bool, last_round: int) -> s
     return ""
 
 
-def ledger_table(experiment: Experiment, progress: Progress) -> dict[str, Any]:
+def ledger_table(progress: Progress) -> dict[str, Any]:
     """Return ``ledger.json``: each client's entries and the ε that follows; null where nothing is guaranteed.
 
-    Rounds in which a private client was asked and whose reply was late, lost or refused count as planned (``assumed``):
-    what it sent may have been seen.
+    Each client's ε is that of its own accountant at its own δ. Rounds in which a private client was asked and whose
+    reply was late, lost or refused count as it had announced (``assumed``): what it sent may have been seen.
     """
     rows, worst, guaranteed = [], 0.0, True
     for about in progress.participants.values():
         told = progress.ledgers.get(about["name"], "")
         confirmed = Ledger.from_json(told) if told else Ledger()
-        assumed = _assumed(experiment, about, progress.unconfirmed.get(about["name"], []))
+        assumed = [Entry(**entry) for entry in progress.unconfirmed.get(about["name"], [])] if about["private"] else []
         ledger = Ledger((*confirmed.entries, *assumed))
         spent = bool(about["private"]) and bool(ledger.entries)
-        epsilons = ledger.epsilon_by_round(experiment.privacy.accountant, experiment.privacy.delta) if spent else []
+        epsilons = ledger.epsilon_by_round(about["accountant"], about["delta"]) if spent else []
         epsilons = epsilons if all(math.isfinite(epsilon) for epsilon in epsilons) else []
         entries = ledger.entries_as_json()
         for entry in entries[len(confirmed.entries) :]:
@@ -53,8 +85,6 @@ def ledger_table(experiment: Experiment, progress: Progress) -> dict[str, Any]:
         rows.append(
             {
                 **about,
-                "accountant": experiment.privacy.accountant,
-                "delta": experiment.privacy.delta,
                 "entries": entries,
                 "epsilon_by_round": epsilons,
                 "epsilon": epsilons[-1] if epsilons else None,
@@ -64,16 +94,3 @@ def ledger_table(experiment: Experiment, progress: Progress) -> dict[str, Any]:
             guaranteed = guaranteed and bool(epsilons)
             worst = max([worst, *epsilons])
     return {"clients": rows, "worst_honest_epsilon": worst if guaranteed and worst > 0 else None}
-
-
-def _assumed(experiment: Experiment, about: dict[str, Any], rounds: list[int]) -> list[Entry]:
-    if not about["private"] or not rounds:
-        return []
-    plan = calibrate(
-        experiment.privacy,
-        records=about["records"],
-        batch_size=experiment.training.batch_size,
-        local_epochs=experiment.training.local_epochs,
-        rounds=experiment.federation.rounds,
-    )
-    return [Entry(number, plan.noise_multiplier, plan.sampling_rate, plan.steps_per_round) for number in rounds]

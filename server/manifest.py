@@ -2,19 +2,25 @@
 
 from typing import Any
 
+import numpy as np
+
 from common.config import RESULTS_VERSION, Experiment
 from common.data import Dataset, class_counts, normalisation, partition
 from common.folder import RunFolder, read_json, read_lines, write_json
 from server.provenance import commit, machine, now, package_versions
 
+DESCRIBED = ("inprocess", "ray", "processes", "unknown")
+"""Runners in which the description decides everything about the clients; elsewhere each hospital's own file does."""
+
 
 def open_manifest(experiment: Experiment, dataset: Dataset, folder: RunFolder, runner: str, **more: Any) -> None:
     """Write the manifest of a run that starts now, or keep the start of one that resumes; and the partition."""
     mean, std = normalisation(dataset.public)
+    hospitals = runner not in DESCRIBED
     told = {
         "results_version": RESULTS_VERSION,
-        "hash": experiment.digest(dataset.checksum),
-        "federation_hash": experiment.digest(dataset.checksum, federation_only=True),
+        "hash": experiment.digest(dataset.checksum, hospitals=hospitals),
+        "federation_hash": experiment.digest(dataset.checksum, federation_only=True, hospitals=hospitals),
         "commit": commit(),
         **package_versions(),
         "machine": machine(),
@@ -33,6 +39,7 @@ def open_manifest(experiment: Experiment, dataset: Dataset, folder: RunFolder, r
         "runner": runner,
         "seconds": {},
         "bytes": {},
+        "bytes_total": {"up": 0, "down": 0},
         "started": now(),
         "finished": None,
         **more,
@@ -50,12 +57,13 @@ def close_manifest(folder: RunFolder, **seconds: float) -> None:
     for part, value in seconds.items():
         told["seconds"][part] = round(told["seconds"].get(part, 0.0) + value, 2)
     told["bytes"] = bytes_by_client(folder)
+    told["bytes_total"] = {way: sum(client[way] for client in told["bytes"].values()) for way in ("up", "down")}
     told["finished"] = now()
     write_json(folder.manifest, told)
 
 
 def bytes_by_client(folder: RunFolder) -> dict[str, dict[str, int]]:
-    """Return the bytes that each client sent and received over all rounds."""
+    """Return the bytes that each client sent (``up``) and received (``down``) over all rounds, as they were packed."""
     total: dict[str, dict[str, int]] = {}
     for line in read_lines(folder.rounds):
         for client in line["clients"]:
@@ -66,9 +74,13 @@ def bytes_by_client(folder: RunFolder) -> dict[str, dict[str, int]]:
 
 
 def partition_table(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
-    """Return ``partition.json``: each client's record numbers and its count of every class."""
+    """Return ``partition.json``: each client's record numbers and its count of every class.
+
+    The shares are empty where the server has no training split, since the clients bring their own.
+    """
     roster, labels = experiment.roster(), dataset.train.labels
-    shares = partition(labels, len(roster), experiment.data)
+    none = np.zeros(0, np.int64)
+    shares = partition(labels, len(roster), experiment.data) if len(labels) else [none] * len(roster)
     spec = experiment.data.partition
     return {
         "spec": spec if isinstance(spec, str) else list(spec),

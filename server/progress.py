@@ -20,27 +20,26 @@ class Progress:
         arrays: the global weights.
         rounds: the lines of rounds.jsonl.
         ledgers: each client's last accepted privacy ledger, as text.
-        unconfirmed: by client, the rounds since then in which it was asked to train and no good reply came; it may
-            have released something in them.
+        unconfirmed: by private client, what it had planned to spend in each round since then in which it was asked to
+            train and no good reply came (``round``, ``noise_multiplier``, ``sampling_rate``, ``steps``); it may have
+            released something in them.
         participants: what each client said of itself.
+        strikes: by client, the rounds in which it sent an update that was refused.
+        excluded: by client, since which ``round`` it is not asked any more, and the ``reason``.
     """
 
     round: int
     arrays: dict[str, Tensor]
     rounds: list[dict[str, Any]] = field(default_factory=list)
     ledgers: dict[str, str] = field(default_factory=dict)
-    unconfirmed: dict[str, list[int]] = field(default_factory=dict)
+    unconfirmed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     participants: dict[str, dict[str, Any]] = field(default_factory=dict)
+    strikes: dict[str, list[int]] = field(default_factory=dict)
+    excluded: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def save(self, folder: RunFolder) -> None:
         """Write the checkpoint, one file and so one moment, then what people read."""
-        told = {
-            "round": self.round,
-            "rounds": self.rounds,
-            "ledgers": self.ledgers,
-            "unconfirmed": self.unconfirmed,
-            "participants": self.participants,
-        }
+        told = {name: value for name, value in vars(self).items() if name != "arrays"}
         write_arrays(folder.checkpoint, self.arrays, {"progress": json.dumps(told)})
         write_text(folder.rounds, "".join(json.dumps(line, sort_keys=True) + "\n" for line in self.rounds))
 
@@ -58,6 +57,28 @@ class Progress:
             raise UserError(
                 f"{folder.checkpoint} holds no progress that can be resumed ({error}); move it aside"
             ) from None
+
+    def strike(self, name: str, number: int, reason: str, limit: int) -> None:
+        """Note that a client's update of round ``number`` was refused; at ``limit`` of them the client is excluded."""
+        rounds = self.strikes.setdefault(name, [])
+        rounds.append(number)
+        if len(rounds) >= limit:
+            were, which = ("was", "round") if len(rounds) == 1 else ("were", "rounds")
+            self.excluded[name] = {
+                "round": number + 1,
+                "reason": f"{len(rounds)} of its updates {were} refused ({which} {', '.join(map(str, rounds))}), "
+                f"the last: {reason}",
+            }
+
+    def last_counted(self) -> dict[str, int]:
+        """Return, by client, the last round in which its update was accepted and the round aggregated."""
+        return {
+            client["name"]: line["round"]
+            for line in self.rounds
+            if line["status"] == "aggregated"
+            for client in line["clients"]
+            if client["status"] == "accepted"
+        }
 
     def skipped_in_a_row(self) -> int:
         """Return how many of the last rounds were skipped, without a break."""

@@ -1,163 +1,169 @@
-"""The roster: which connected node is which client."""
+"""The roster: which connected node is which client, and waiting for those who are missing."""
 
-import random
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 
-from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from common.config import Experiment
+from common.data import Dataset
 from common.errors import UserError
-from common.exchange import CLIENT, CONFIG
+from common.exchange import CONFIG, told
+from server.introduction import Participant, read_introduction
+from server.refusal import LOST
 
-POLLING = 3
-"""A strategy asks for the nodes once or twice; more often, it waits."""
-QUERY_TIMEOUT = 120.0
-"""Seconds a node may take to introduce itself."""
+POLL = 0.2
+"""Seconds between two looks at who is there."""
+ASK_AGAIN = 120.0
+"""Seconds after which a node that has not introduced itself is asked once more: it may have been restarted."""
 
 
-@dataclass(frozen=True)
-class Participant:
-    """What one client said of itself when it joined. In a simulation it is true; a real hospital may lie."""
+@dataclass
+class _Asked:
+    """A node that was asked who it is, by which messages, and when last."""
 
-    node: int
-    number: int
-    name: str
-    records: int
-    strategy: str
-    honest: bool
-    private: bool
-    problem: str = ""
-    """Why it could not introduce itself; such a client takes no part."""
+    messages: list[str] = field(default_factory=list)
+    last: float = 0.0
 
 
 class Attendance:
     """Knows the clients that are connected now, in the order of their numbers.
 
-    Flower's node ids are random, so everything that must not depend on them (order of sums, sampling) goes by number.
+    Nodes are asked who they are without waiting for one that hangs; who answers late joins the round after. A lost node
+    is forgotten: when it comes back, or another takes its place, it introduces itself anew.
+
+    Args:
+        grid: the way to the nodes.
+        experiment: the description.
+        dataset: the server's data, which nodes are told the form of.
+        run: the token of this server start.
+        identities: node id → the name that its key belongs to; None: keys are not known, any name is believed.
+        clock, sleep: how time passes, in seconds; tests have a faster one.
     """
 
-    def __init__(self, grid: Grid, experiment: Experiment, finished_rounds: int = 0) -> None:
-        self._grid = grid
-        self._experiment = experiment
-        self._finished_rounds = finished_rounds
+    def __init__(
+        self,
+        grid: Grid,
+        experiment: Experiment,
+        dataset: Dataset,
+        run: str = "",
+        *,
+        identities: Mapping[int, str] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._grid, self._experiment, self._dataset, self._run = grid, experiment, dataset, run
+        self._identities, self._clock, self._sleep = identities, clock, sleep
+        self._names = tuple(str(client.name) for client in experiment.roster())
         self._known: dict[int, Participant] = {}
+        self._asked: dict[int, _Asked] = {}
+        self._rivals: dict[int, Participant] = {}
 
-    def wait(self, timeout: float) -> list[Participant]:
-        """Wait until every client of the roster is connected, or ``timeout`` seconds; return those who are.
+    def assemble(self, finished_rounds: int = 0, excluded: Collection[str] = ()) -> list[Participant]:
+        """Wait for every client of the roster, at most ``federation.join_timeout`` seconds; return those who are there.
+
+        Args:
+            finished_rounds: which nodes are told, since a private one must then have a ledger.
+            excluded: names that are not waited for.
 
         Raises:
-            UserError: fewer clients than the quorum have come.
+            UserError: fewer clients than the quorum can take part.
         """
-        deadline = time.monotonic() + timeout
-        wanted = len(self._experiment.roster())
-        while len(list(self._grid.get_node_ids())) < wanted and time.monotonic() < deadline:
-            time.sleep(0.1)
-        present = self.present()
-        able = [participant for participant in present if not participant.problem]
+        wanted = [name for name in self._names if name not in excluded]
+        present = self._gather(finished_rounds, len(wanted), excluded)
+        able = [one for one in present if not one.problem and one.name not in excluded]
         if len(able) < self._experiment.quorum():
-            problems = "; ".join(
-                f"{participant.name}: {participant.problem}" for participant in present if participant.problem
-            )
+            problems = [f"{one.name}: {one.problem}" for one in present if one.problem]
+            problems += [f"{name}: excluded" for name in self._names if name in excluded]
             raise UserError(
-                f"federation.quorum = {self._experiment.quorum()}: only {len(able)} of {wanted} clients can take part"
-                + (f" ({problems})" if problems else f" after {timeout:.0f} s; start the others, or lower the quorum")
+                f"federation.quorum = {self._experiment.quorum()}: only {len(able)} of {len(self._names)} clients can "
+                "take part"
+                + (
+                    f" ({'; '.join(problems)})"
+                    if problems
+                    else f" after {self._experiment.federation.join_timeout:g} s; start the others, or lower the quorum"
+                )
             )
         return present
 
-    def present(self, finished_rounds: int | None = None) -> list[Participant]:
-        """Return the clients that are connected now; newcomers, and who failed to before, introduce themselves."""
-        if finished_rounds is not None:
-            self._finished_rounds = finished_rounds
+    def present(self, finished_rounds: int = 0, excluded: Collection[str] = ()) -> list[Participant]:
+        """Return the clients that are there now, waiting only where they are fewer than the quorum.
+
+        Newcomers, and who had a problem before, introduce themselves. Waits at most ``federation.join_timeout``
+        seconds, and only while somebody is missing who could still come.
+        """
+        return self._gather(finished_rounds, self._experiment.quorum(), excluded)
+
+    def _gather(self, finished_rounds: int, needed: int, excluded: Collection[str]) -> list[Participant]:
+        deadline = self._clock() + self._experiment.federation.join_timeout
+        self._look(finished_rounds, again=True)
+        while self._waits_for(needed, excluded) and self._clock() < deadline:
+            self._sleep(POLL)
+            self._look(finished_rounds)
+        late = [self._late(node) for node in self._asked if node not in self._known]
+        return sorted([*self._known.values(), *late], key=lambda one: (one.number, bool(one.problem), one.node))
+
+    def _waits_for(self, needed: int, excluded: Collection[str]) -> bool:
+        """Tell whether clients are missing and could still come: who is there and unable has said why."""
+        able = {one.name for one in self._known.values() if not one.problem} - set(excluded)
+        heard = {one.name for one in self._known.values()}
+        strangers = len(heard - set(self._names))
+        missing = set(self._names) - heard - set(excluded)
+        return len(able) < needed and len(missing) > strangers
+
+    def _look(self, finished_rounds: int, *, again: bool = False) -> None:
+        """See who is connected, ask newcomers (``again``: also who had a problem), and hear who has answered."""
         connected = set(self._grid.get_node_ids())
-        able = {node: participant for node, participant in self._known.items() if not participant.problem}
-        self._known = {node: participant for node, participant in able.items() if node in connected}
-        newcomers = self._introduce(sorted(connected - self._known.keys()))
-        for newcomer in sorted(newcomers, key=lambda participant: participant.node):
-            taken = {other.number for other in self._known.values() if not other.problem}
-            if not newcomer.problem and newcomer.number in taken:
-                newcomer = replace(newcomer, problem=f"client number {newcomer.number} is already taken")
-            self._known[newcomer.node] = newcomer
-        return sorted(self._known.values(), key=lambda participant: (participant.number, participant.node))
+        self._known = {node: known for node, known in self._known.items() if node in connected}
+        self._asked = {node: asked for node, asked in self._asked.items() if node in connected}
+        for rival in [self._rivals.pop(node) for node in sorted(self._rivals)]:
+            if rival.node in connected:  # whoever held its name may be gone by now
+                self._admit(rival)
+        quiet = {node for node, known in self._known.items() if not (again and known.problem)}
+        waiting = {node for node, asked in self._asked.items() if self._clock() - asked.last < ASK_AGAIN}
+        self._ask(sorted(connected - quiet - waiting), finished_rounds)
+        self._hear()
 
-    def _told(self) -> ConfigRecord:
-        return ConfigRecord({"experiment": self._experiment.to_toml(), "server-round": self._finished_rounds})
-
-    def _introduce(self, nodes: list[int]) -> list[Participant]:
+    def _ask(self, nodes: list[int], finished_rounds: int) -> None:
         if not nodes:
-            return []
+            return
         # A record of its own for each message: Flower empties the ones it has sent.
         messages = [
             Message(
-                RecordDict({CONFIG: self._told()}),
+                RecordDict({CONFIG: told(self._experiment, finished_rounds, self._run, self._dataset)}),
                 dst_node_id=node,
                 message_type=MessageType.QUERY,
             )
             for node in nodes
         ]
-        replies = {
-            reply.metadata.src_node_id: reply for reply in self._grid.send_and_receive(messages, timeout=QUERY_TIMEOUT)
-        }
-        names = [str(client.name) for client in self._experiment.roster()]
-        return [_participant(node, replies.get(node), names) for node in nodes]
+        for node, identity in zip(nodes, self._grid.push_messages(messages), strict=True):
+            if identity:  # a node that was lost meanwhile is given none
+                asked = self._asked.setdefault(node, _Asked())
+                asked.messages.append(identity)
+                asked.last = self._clock()
 
+    def _hear(self) -> None:
+        sent = {identity: node for node, asked in self._asked.items() for identity in asked.messages}
+        if not sent:
+            return
+        replies = list(self._grid.pull_messages(sent))
+        answers = {sent[to]: reply for reply in replies if (to := reply.metadata.reply_to_message_id) in sent}
+        for node, answer in sorted(answers.items()):
+            if answer.has_error() and answer.error.code in LOST:
+                self._asked[node].messages.clear()  # nobody said anything: it is asked once more later
+                continue
+            del self._asked[node]
+            self._admit(read_introduction(node, answer, self._names, self._identities))
 
-def _participant(node: int, reply: Message | None, names: list[str]) -> Participant:
-    unknown = Participant(node, len(names), f"node {node}", 0, "", False, False)
-    if reply is None:
-        return replace(unknown, problem="did not introduce itself in time")
-    if reply.has_error():
-        lines = str(reply.error.reason).strip().splitlines()
-        return replace(unknown, problem=(lines[-1] if lines else "failed to introduce itself")[:300])
-    try:
-        about = reply.content.config_records[CLIENT]
-        if "refusal" in about:
-            return replace(unknown, problem=str(about["refusal"])[:300])
-        number, records = about["number"], about["records"]
-        if not isinstance(number, int) or not 0 <= number < len(names) or not isinstance(records, int) or records < 1:
-            return replace(unknown, problem=f"introduced itself as number {number!r} with {records!r} records")
-        return Participant(
-            node,
-            number,
-            names[number],
-            records,
-            str(about["strategy"])[:200],
-            about["honest"] is True,
-            about["private"] is True,
-        )
-    except Exception as error:
-        return replace(unknown, problem=f"malformed introduction ({type(error).__name__})")
+    def _admit(self, newcomer: Participant) -> None:
+        """Note who a node is; of two with the same name the one that introduced itself first keeps it."""
+        taken = {one.name for one in self._known.values() if not one.problem and one.node != newcomer.node}
+        if not newcomer.problem and newcomer.name in taken:
+            self._rivals[newcomer.node] = newcomer
+            newcomer = replace(newcomer, problem=f"the name '{newcomer.name}' is taken by a node that is connected")
+        self._known[newcomer.node] = newcomer
 
-
-class Present:
-    """The part of a Grid that a Flower strategy samples from: only these nodes, in this order.
-
-    Flower's strategies poll for more nodes without end; here nobody joins within a round, so polling is an error.
-    """
-
-    def __init__(self, nodes: Iterable[int]) -> None:
-        self._nodes = list(nodes)
-        self._asked = 0
-
-    def get_node_ids(self) -> list[int]:
-        """Return the node ids. Raises RuntimeError when asked as often as only polling does."""
-        self._asked += 1
-        if self._asked > POLLING:
-            raise RuntimeError(f"it waits for more than the {len(self._nodes)} clients that can take part")
-        return self._nodes
-
-
-class seeded_sampling:  # noqa: N801  (a context manager that reads like a phrase)
-    """Seed Python's global random state, which Flower's strategies sample with, and put it back afterwards."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def __enter__(self) -> None:
-        self._before = random.getstate()
-        random.seed(self._seed)
-
-    def __exit__(self, *_: object) -> None:
-        random.setstate(self._before)
+    def _late(self, node: int) -> Participant:
+        return read_introduction(node, None, self._names, self._identities)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from common.data.dataset import Images, Labels
 from common.data.pictures import check_side, resize
-from common.data.source import Opened, Part
+from common.data.source import Opened, Part, no_records
 from common.errors import UserError
 
 Pair = tuple[NDArray[np.uint8], Labels]
@@ -49,27 +49,33 @@ def check_pair(images: Any, labels: Any, what: str) -> Pair:
 
 
 def open_arrays(
-    pairs: dict[str, Pair], names: tuple[str, ...] | None, wanted: int | None, what: str, notes: tuple[str, ...] = ()
+    pairs: dict[str, Pair],
+    names: tuple[str, ...] | None,
+    wanted: int | None,
+    what: str,
+    *,
+    synthetic: bool = False,
 ) -> Opened:
-    """Return checked ``pairs`` ("train", and perhaps "public" and "test") as a source.
+    """Return checked ``pairs`` (at least one of "train", "public" and "test") as a source.
 
     Args:
         pairs: as ``check_pair`` returns them.
         names: the classes' names; None: "class 0", "class 1" …
         wanted: ``data.image_size``.
         what: the source, for messages.
-        notes: what is to be said about it.
+        synthetic: whether no image was ever taken of anybody or anything.
 
     Raises:
         UserError: images that differ between the pairs, or a label beyond the names.
     """
-    height, width, channels = pairs["train"][0].shape[1:]
+    first = next(iter(pairs))
+    height, width, channels = pairs[first][0].shape[1:]
     for part, (images, labels) in pairs.items():
         if images.shape[3] != channels:
-            raise UserError(f"{what}: train images have {channels} channels but {part} images {images.shape[3]}")
+            raise UserError(f"{what}: {first} images have {channels} channels but {part} images {images.shape[3]}")
         if wanted is None and images.shape[1:3] != (height, width):
             raise UserError(
-                f"{what}: train images are {width}x{height} but {part} images {images.shape[2]}x{images.shape[1]}; "
+                f"{what}: {first} images are {width}x{height} but {part} images {images.shape[2]}x{images.shape[1]}; "
                 "set data.image_size"
             )
         if names is not None and int(labels.max()) >= len(names):
@@ -81,7 +87,8 @@ def open_arrays(
     classes = names or tuple(f"class {n}" for n in range(1 + max(int(labels.max()) for _, labels in pairs.values())))
     size = wanted or height
     parts = {part: _part(images, labels, size) for part, (images, labels) in pairs.items()}
-    return Opened(classes, channels, size, parts["train"], parts.get("public"), parts.get("test"), notes=notes)
+    train = parts.get("train") or no_records(channels, size)
+    return Opened(classes, channels, size, train, parts.get("public"), parts.get("test"), synthetic)
 
 
 def _part(images: NDArray[np.uint8], labels: Labels, size: int) -> Part:

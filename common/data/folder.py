@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from common.config import Data
 from common.data.dataset import Images
 from common.data.pictures import common_side, fingerprint, is_grey, list_pictures, read_pictures
-from common.data.source import Located, Opened, Part
+from common.data.source import PARTS, Located, Opened, Part, Parts
 from common.errors import UserError
 
 _NAMES = {"train": ("train",), "public": ("public", "val", "valid", "validation"), "test": ("test",)}
@@ -20,16 +20,16 @@ Listing = dict[str, dict[str, list[Path]]]
 """Pictures by part and class."""
 
 
-def locate(data: Data, cache: Path) -> Located:
+def locate(data: Data, cache: Path, needs: Parts = PARTS) -> Located:
     """Return the folder that ``data.source`` names, identified by its files' names, sizes and times.
 
     Raises:
-        UserError: no such folder, fewer than two classes, or a class without pictures.
+        UserError: no such folder, fewer than two classes, or a class without pictures where all parts are needed.
     """
     root = Path(data.source.removeprefix("folder:")).expanduser()
     if not root.is_dir():
         raise UserError(f"data.source = '{data.source}': there is no folder {root}")
-    listing = _list(root)
+    listing = _list(root, may_lack=set(needs) != set(PARTS))
     files = [file for classes in listing.values() for found in classes.values() for file in found]
     content = sha256(json.dumps([str(root.resolve()), fingerprint(files, root)]).encode()).hexdigest()
     return Located(f"folder:{root.resolve().name}", content, lambda: _open(listing, data.image_size))
@@ -44,20 +44,22 @@ def pictures_part(files: list[Path], labels: list[int], channels: int, size: int
     return Part(np.asarray(labels, dtype=np.int64), read, tuple(groups) if groups is not None else None)
 
 
-def _list(root: Path) -> Listing:
+def _list(root: Path, may_lack: bool) -> Listing:
     below = {folder.name.lower(): folder for folder in _folders(root)}
     parts = {part: next((below[name] for name in names if name in below), None) for part, names in _NAMES.items()}
     if parts["train"] is None:
         if parts["test"] is not None:
             raise UserError(f"{root} has test/ but no train/; make both, or one folder a class for us to split")
         parts = {"train": root}
-    listing = {part: _classes(folder) for part, folder in parts.items() if folder is not None}
+    listing = {part: _classes(folder, may_lack) for part, folder in parts.items() if folder is not None}
     names = list(listing["train"])
     if len(names) < 2:
         raise UserError(
             f"{parts['train']} needs at least two folders of pictures, one a class, but has {len(names)}; "
             "the layout is DIR/train/CLASS/*.png and DIR/test/CLASS/*.png, or DIR/CLASS/*.png"
         )
+    if not any(listing["train"].values()):
+        raise UserError(f"{parts['train']} has folders of classes, but no pictures in them")
     for part, classes in listing.items():
         unknown = [name for name in classes if name not in names]
         if unknown:
@@ -73,10 +75,10 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(found, key=lambda entry: entry.name)
 
 
-def _classes(folder: Path) -> dict[str, list[Path]]:
+def _classes(folder: Path, may_lack: bool) -> dict[str, list[Path]]:
     found = {entry.name: list_pictures(entry) for entry in _folders(folder)}
     for name, files in found.items():
-        if not files:
+        if not files and not may_lack:
             raise UserError(f"the class folder {folder / name} holds no pictures; add some or remove it")
     return found
 

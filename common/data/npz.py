@@ -1,6 +1,11 @@
-"""``npz:FILE``: arrays in MedMNIST's layout (``train_images``, ``train_labels``, ``val_*``, ``test_*``)."""
+"""``npz:FILE``: arrays in MedMNIST's layout (``train_images``, ``train_labels``, ``val_*``, ``test_*``).
 
+Two more are read where they are there: ``classes``, the classes' names, and ``synthetic``, true or false.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile, is_zipfile
 from zlib import error as ZlibError
 
@@ -8,7 +13,7 @@ import numpy as np
 
 from common.config import Data
 from common.data.arrays import check_pair, open_arrays
-from common.data.source import Located, Opened
+from common.data.source import PARTS, Located, Opened, Parts
 from common.errors import UserError
 from common.loading import file_digest, suggest
 
@@ -20,8 +25,12 @@ _digests: dict[tuple[str, int, int, int], str] = {}
 """Digests known in this process, by path, length, time and inode: every client of a run asks for the same file."""
 
 
-def locate(data: Data, cache: Path) -> Located:
-    """Return the file that ``data.source`` names, identified by its content. Raises UserError: no such file."""
+def locate(data: Data, cache: Path, needs: Parts = PARTS) -> Located:
+    """Return the file that ``data.source`` names, identified by its content; opened, it must hold what it ``needs`` to.
+
+    Raises:
+        UserError: no such file.
+    """
     file = Path(data.source.removeprefix("npz:")).expanduser()
     if not file.is_file():
         near = [str(found) for found in sorted(file.parent.glob("*.npz"))] if file.parent.is_dir() else []
@@ -35,24 +44,18 @@ def locate(data: Data, cache: Path) -> Located:
     except OSError as error:
         raise UserError(f"data.source = '{data.source}' could not be read: {error.strerror}") from None
     _digests[seen] = digest
-    return Located(f"npz:{file.name}", f"{file.stem} {digest}", lambda: _open(file, data))
+    return Located(f"npz:{file.name}", f"{file.stem} {digest}", lambda: _open(file, data, needs))
 
 
-def _open(file: Path, data: Data) -> Opened:
+def _open(file: Path, data: Data, needs: Parts) -> Opened:
     what = f"npz:{file.name}"
     try:
         if not is_zipfile(file):
             raise UserError(f"{what} is not an npz file, which numpy.savez writes")
         with np.load(file, allow_pickle=False) as arrays:
             present = set(arrays.files)
-            missing = [f"{part}_{kind}" for part in ("train", "test") for kind in ("images", "labels")]
-            missing = [key for key in missing if key not in present]
-            if missing or ("val_images" in present) != ("val_labels" in present):
-                raise UserError(
-                    f"{what} lacks {', '.join(missing) or 'one of val_images and val_labels'}; it holds "
-                    f"{', '.join(sorted(present)) or 'nothing'}, but MedMNIST's layout is train_images, train_labels, "
-                    "val_images, val_labels, test_images, test_labels"
-                )
+            _check_parts(present, needs, what)
+            names, synthetic = _names(arrays, file, what), _synthetic(arrays, what)
             pairs = {
                 part: check_pair(arrays[f"{name}_images"], arrays[f"{name}_labels"], f"{what}, {name}")
                 for part, name in _PARTS.items()
@@ -62,5 +65,35 @@ def _open(file: Path, data: Data) -> Opened:
         if "pickle" in str(error):
             raise UserError(f"{what} holds pickled Python objects, which are never read; save plain arrays") from None
         raise UserError(f"{what} is no npz file that can be read ({error}); make or download it again") from None
-    names = next((names for start, names in _KNOWN_CLASSES.items() if file.stem.startswith(start)), None)
-    return open_arrays(pairs, names, data.image_size, what)
+    return open_arrays(pairs, names, data.image_size, what, synthetic=synthetic)
+
+
+def _check_parts(present: set[str], needs: Parts, what: str) -> None:
+    wanted = [_PARTS[part] for part in PARTS if part in needs and (part != "public" or "train_images" not in present)]
+    missing = [f"{name}_{kind}" for name in wanted for kind in ("images", "labels")]
+    missing = [key for key in missing if key not in present]
+    halves = [name for name in _PARTS.values() if (f"{name}_images" in present) != (f"{name}_labels" in present)]
+    if missing or halves:
+        halved = f"one of {halves[0]}_images and {halves[0]}_labels" if halves else ""
+        raise UserError(
+            f"{what} lacks {', '.join(missing) or halved}; it holds "
+            f"{', '.join(sorted(present)) or 'nothing'}, but MedMNIST's layout is train_images, train_labels, "
+            "val_images, val_labels, test_images, test_labels"
+        )
+
+
+def _names(arrays: Mapping[str, Any], file: Path, what: str) -> tuple[str, ...] | None:
+    if "classes" not in arrays:
+        return next((names for start, names in _KNOWN_CLASSES.items() if file.stem.startswith(start)), None)
+    told = arrays["classes"]
+    names = tuple(str(name) for name in told.ravel()) if told.dtype.kind == "U" else ()
+    if told.ndim != 1 or not names or "" in names or len(set(names)) != len(names):
+        raise UserError(f"{what}: classes must be a list of different names, one a class, but is {told.tolist()!r:.80}")
+    return names
+
+
+def _synthetic(arrays: Mapping[str, Any], what: str) -> bool:
+    told = arrays.get("synthetic", np.False_)
+    if told.shape != () or told.dtype != np.bool_:
+        raise UserError(f"{what}: synthetic must be true or false, but is {told.tolist()!r:.80}")
+    return bool(told)

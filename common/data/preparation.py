@@ -12,7 +12,7 @@ from common.config import Data
 from common.data import cifar10, custom, folder, npz, phantom, pneumonia
 from common.data.cache import cache_folder, obtain, require_space
 from common.data.dataset import Dataset, Split, class_counts
-from common.data.source import Located, Opened, Part
+from common.data.source import PARTS, SERVER_PARTS, Located, Opened, Part, Parts
 from common.data.splits import cut, stratified_draw
 from common.data.writing import Written, write_part
 from common.errors import UserError
@@ -36,36 +36,41 @@ SMALLEST_PUBLIC = 8
 _PREPARATION = 1
 """Raised whenever the same source and options would give other arrays."""
 
-_LOCATE: dict[str, Callable[[Data, Path], Located]] = {
+_BY_NAME: dict[str, Callable[[Data, Path], Located]] = {
     "phantom": phantom.locate,
     "cifar10": cifar10.locate,
     "pneumonia": pneumonia.locate,
-    "npz": npz.locate,
-    "folder": folder.locate,
 }
+_FILES: dict[str, Callable[[Data, Path, Parts], Located]] = {"npz": npz.locate, "folder": folder.locate}
+"""Sources whose place the description names; what they must hold depends on what is needed."""
 
 
-def prepare(data: Data, cache: Path | None = None) -> Dataset:
+def prepare(data: Data, cache: Path | None = None, *, needs: Parts = PARTS) -> Dataset:
     """Return the data set that ``data`` describes, prepared once and memory-mapped ever after.
 
     No image is in two splits: a copy of a test image is left out of public and train, a copy of a public one out of
     train. Copies within one split stay. Caps are stratified draws that depend on ``data.seed``.
 
+    A part that is not needed may be missing from the source; it is then empty, and not cut out of another one.
+
     Args:
         data: the description's section.
         cache: where prepared arrays are kept; default ``$PSREVAL_CACHE`` or ``~/.cache/psreval``.
+        needs: ``HOSPITAL_PARTS``, ``SERVER_PARTS``, or all three; equal but for what may be missing.
 
     Raises:
         UserError: an unknown or missing source, unreadable or unfit images or labels, splits too small, no space.
     """
     kept_in = cache_folder(cache)
-    located = _locate(data, kept_in)
+    located = _locate(data, kept_in, needs)
     options = data.model_dump(mode="json", exclude={"source", "path", "partition"})
-    key = sha256(json.dumps([_PREPARATION, located.label, located.fingerprint, options], sort_keys=True).encode())
+    made_of = [_PREPARATION, located.label, located.fingerprint, options]
+    made_of += [] if set(needs) >= set(SERVER_PARTS) else [sorted(needs)]  # what is not needed is then not cut, too
+    key = sha256(json.dumps(made_of, sort_keys=True).encode())
     kind = data.source.partition(":")[0] if not is_reference(data.source) else "custom"
-    place, meta = obtain(kept_in, f"{kind}-{key.hexdigest()[:24]}", lambda fresh: _build(located, data, fresh))
-    splits = {name: _load(place, name) for name in ("train", "public", "test")}
-    return Dataset(
+    place, meta = obtain(kept_in, f"{kind}-{key.hexdigest()[:24]}", lambda fresh: _build(located, data, fresh, needs))
+    splits = {name: _load(place, name) for name in PARTS}
+    dataset = Dataset(
         source=located.label,
         classes=tuple(meta["classes"]),
         synthetic=bool(meta["synthetic"]),
@@ -73,25 +78,27 @@ def prepare(data: Data, cache: Path | None = None) -> Dataset:
         notes=tuple(meta["notes"]),
         **splits,
     )
+    _check(dataset.classes, dataset.counts(), needs)  # it may have been prepared for somebody who needs less
+    return dataset
 
 
-def _locate(data: Data, cache: Path) -> Located:
+def _locate(data: Data, cache: Path, needs: Parts = PARTS) -> Located:
     if is_reference(data.source):
         return custom.locate(data, cache)
     kind, colon, rest = data.source.partition(":")
-    if kind in _LOCATE and (colon != "") == (kind in ("npz", "folder")) and (rest or not colon):
-        return _LOCATE[kind](data, cache)
-    if kind in ("npz", "folder"):
+    if (kind in _FILES and rest) or (kind in _BY_NAME and not colon):
+        return _FILES[kind](data, cache, needs) if kind in _FILES else _BY_NAME[kind](data, cache)
+    if kind in _FILES:
         raise UserError(f"data.source = '{data.source}': write '{kind}:' and then where it lies")
     raise UserError(f"data.source = '{data.source}' is not known{suggest(data.source, SOURCES)}")
 
 
-def _build(located: Located, data: Data, fresh: Path) -> dict[str, Any]:
+def _build(located: Located, data: Data, fresh: Path, needs: Parts) -> dict[str, Any]:
     opened = located.open()
     notes = list(opened.notes)
-    chosen = _split(opened, data, notes)
+    chosen = _split(opened, data, notes, needs)
     counts = {name: class_counts(part.labels[index], len(opened.classes)) for name, (part, index) in chosen.items()}
-    _check(opened.classes, counts)
+    _check(opened.classes, counts, needs)
     records = sum(len(index) for _, index in chosen.values())
     require_space(fresh, records * opened.channels * opened.image_size**2 + 2**20)
 
@@ -104,10 +111,10 @@ def _build(located: Located, data: Data, fresh: Path) -> dict[str, Any]:
         written[name] = write_part(fresh, name, part, index, shape, held_out, title)
         held_out |= written[name].digests
         notes += _duplicates(name, written[name])
-    _check(opened.classes, {name: class_counts(each.labels, len(opened.classes)) for name, each in written.items()})
-    tested = class_counts(written["test"].labels, len(opened.classes))
-    absent = [name for name, count in zip(opened.classes, tested, strict=True) if count == 0]
-    notes += [f"The test split has no image of {', '.join(absent)}."] if absent else []
+    kept = {name: class_counts(each.labels, len(opened.classes)) for name, each in written.items()}
+    _check(opened.classes, kept, needs)
+    absent = [name for name, count in zip(opened.classes, kept["test"], strict=True) if count == 0]
+    notes += [f"The test split has no image of {', '.join(absent)}."] if absent and "test" in needs else []
     content = [opened.classes, {name: each.checksum for name, each in sorted(written.items())}]
     return {
         "classes": opened.classes,
@@ -117,7 +124,7 @@ def _build(located: Located, data: Data, fresh: Path) -> dict[str, Any]:
     }
 
 
-def _split(opened: Opened, data: Data, notes: list[str]) -> dict[str, tuple[Part, Any]]:
+def _split(opened: Opened, data: Data, notes: list[str], needs: Parts = PARTS) -> dict[str, tuple[Part, Any]]:
     """Return each split's part of the source and its record numbers in it."""
     train = np.arange(len(opened.train.labels), dtype=np.int64)
     chosen: dict[str, tuple[Part, Any]] = {}
@@ -127,6 +134,9 @@ def _split(opened: Opened, data: Data, notes: list[str]) -> dict[str, tuple[Part
     ):
         if part is not None:
             chosen[name] = part, np.arange(len(part.labels), dtype=np.int64)
+            continue
+        if name not in needs:
+            chosen[name] = opened.train, train[:0]
             continue
         groups = [opened.train.groups[record] for record in train] if opened.train.groups is not None else None
         kept, taken = cut(opened.train.labels[train], groups, fraction, numpy_generator(data.seed, "split", name))
@@ -143,28 +153,30 @@ def _split(opened: Opened, data: Data, notes: list[str]) -> dict[str, tuple[Part
             drawn = stratified_draw(part.labels[index], cap, numpy_generator(data.seed, "cap", name))
             notes.append(f"{cap} of {len(index)} {name} images were drawn, stratified by class.")
             chosen[name] = part, index[drawn]
-    return {name: chosen[name] for name in ("train", "public", "test")}
+    return {name: chosen[name] for name in PARTS}
 
 
-def _check(classes: tuple[str, ...], counts: dict[str, list[int]]) -> None:
+def _check(classes: tuple[str, ...], counts: dict[str, list[int]], needs: Parts) -> None:
     if len(classes) < 2:
         raise UserError(
             f"the data have only the class '{classes[0] if classes else ''}'; a classifier needs two or more"
         )
+    if "train" in needs and sum(counts["train"]) == 0:
+        raise UserError("the training split has no images")
     for name, count in zip(classes, counts["train"], strict=True):
-        if count == 0:
+        if count == 0 and set(needs) == set(PARTS):
             raise UserError(
                 f"the class '{name}' has no training image among {sum(counts['train'])}; labels must count from 0 "
                 "without gaps, and data.train_records, if set, must leave every class some"
             )
     public = sum(counts["public"])
     lacking = [f" and none of '{name}'" for name, count in zip(classes, counts["public"], strict=True) if count == 0]
-    if lacking or public < SMALLEST_PUBLIC:
+    if "public" in needs and (lacking or public < SMALLEST_PUBLIC):
         raise UserError(
             f"the public split has {public} images{''.join(lacking[:1])}, but calibration needs {SMALLEST_PUBLIC} "
             "or more and at least one of each class; raise data.public_records or data.public_fraction"
         )
-    if sum(counts["test"]) == 0:
+    if "test" in needs and sum(counts["test"]) == 0:
         raise UserError("the test split has no images")
 
 

@@ -1,74 +1,95 @@
 """The ClientApp: it introduces itself, keeps its ledger over restarts, and answers a mistake with its sentence."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, Message, RecordDict
 
-from clients.app import STATE_VARIABLE, app, rehearse_client
-from common.config import Experiment, parse
-from common.data import partition, prepare
-from common.errors import UserError
-from common.exchange import arrays_of, to_record
+from clients.place import STATE_VARIABLE
+from common.config import Experiment
+from common.exchange import END, from_record
 from common.folder import read_json
 from common.privacy import Ledger
 from experiments.inprocess import InProcessGrid
-from server.federation import initial_model
+from tests.clients.client_fixture import PRIVATE, ask, deliver, join, refusal, request, simulated, tiny
 
 
-def experiment(**changes: object) -> Experiment:
-    tree = {
-        "data": {"image_size": 28, "train_records": 40, "public_records": 24, "test_records": 24},
-        "model": {"width": 4},
-        "training": {"batch_size": 8},
-        "clients": [{"name": "a"}, {"name": "b", "strategy": "label-flipper"}],
-    }
-    return parse(tree, "test").change({key.replace("__", "."): value for key, value in changes.items()})
+def entries(reply: RecordDict) -> list[int]:
+    return [entry.round for entry in Ledger.from_json(str(reply["client"]["ledger"])).entries]
 
 
-def ask(grid: InProcessGrid, made: Experiment, kind: str, node: int = 1, round_number: int = 1) -> RecordDict:
-    content = RecordDict({"config": ConfigRecord({"experiment": made.to_toml(), "server-round": round_number})})
-    if kind == "train":
-        content["arrays"] = to_record(arrays_of(initial_model(made, prepare(made.data))))
-    (reply,) = grid.send_and_receive([Message(content, dst_node_id=node, message_type=kind)])
-    return reply.content
+def kept(state: Path, name: str = "ledger.json") -> Any:
+    """What client a has kept of its only run."""
+    (file,) = (state / "a").glob(f"*/{name}")
+    return read_json(file)
+
+
+def weights(reply: RecordDict) -> dict[str, bytes]:
+    return {name: array.data for name, array in reply["arrays"].items()}
 
 
 def test_a_client_says_who_it_is() -> None:
-    about = ask(InProcessGrid(app, 2), experiment(), "query", node=2)["client"]
-    assert (about["name"], about["number"], about["records"]) == ("b", 1, 20)
-    assert (about["strategy"], about["honest"], about["private"]) == ("label-flipper", False, False)
+    about = ask(simulated(), tiny(), "query", node=2, round_number=0)["client"]
+    assert dict(about) == {
+        "name": "b",
+        "records": 20,
+        "strategy": "label-flipper",
+        "honest": False,
+        "private": False,
+    }
 
 
-def test_training_answers_with_weights_metrics_and_a_ledger() -> None:
-    reply = ask(InProcessGrid(app, 2), experiment(), "train")
+def test_a_private_client_says_what_it_plans_to_spend_a_round() -> None:
+    made = tiny(**PRIVATE)
+    (about, trained) = (reply["client"] for reply in join(simulated(), made, [1]))
+    (entry,) = Ledger.from_json(str(trained["ledger"])).entries
+    assert (about["private"], about["accountant"], about["delta"]) == (True, "rdp", 1e-3)
+    assert (about["noise_multiplier"], about["sampling_rate"]) == (entry.noise_multiplier, entry.sampling_rate)
+    assert about["steps_per_round"] == entry.steps == 3
+
+
+def test_training_answers_with_weights_metrics_a_ledger_and_whose_question_it_answers() -> None:
+    reply = deliver(simulated(), request(tiny(), "train", 2, run="token"), "train")
     assert isinstance(reply["arrays"], ArrayRecord)
     assert reply["metrics"]["num-examples"] == 20
-    assert Ledger.from_json(str(reply["client"]["ledger"])).entries == ()
+    assert (reply["client"]["round"], reply["client"]["run"]) == (2, "token")
+    assert entries(reply) == []
+
+
+def test_a_run_s_end_is_taken_note_of() -> None:
+    (reply,) = simulated().send_and_receive([Message(RecordDict(), dst_node_id=1, message_type=f"query.{END}")])
+    assert not reply.has_error()
+    assert dict(reply.content) == {}
 
 
 def test_the_ledger_outlives_a_restart_in_flower_s_state_and_in_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
-    made = experiment(privacy__enabled=True, privacy__accountant="rdp", privacy__delta=1e-3)
-    grid = InProcessGrid(app, 2)
-    ask(grid, made, "train", round_number=1)
-    again = ask(grid, made, "train", round_number=2)
-    assert [entry.round for entry in Ledger.from_json(str(again["client"]["ledger"])).entries] == [1, 2]
-    assert len(read_json(tmp_path / "a" / "ledger.json")["entries"]) == 2
-    restarted = ask(InProcessGrid(app, 2), made, "train", round_number=3)
-    assert [entry.round for entry in Ledger.from_json(str(restarted["client"]["ledger"])).entries] == [1, 2, 3]
+    made = tiny(**PRIVATE)
+    assert entries(join(simulated(), made, [1, 2])[-1]) == [1, 2]
+    assert len(kept(tmp_path)["entries"]) == 2
+    assert entries(join(simulated(), made, [3])[-1]) == [1, 2, 3]
+    monkeypatch.delenv(STATE_VARIABLE)
+    grid = simulated()
+    join(grid, made, [1])
+    assert entries(ask(grid, made, "train", round_number=2)) == [1, 2]
 
 
-PRIVATE = {"privacy__enabled": True, "privacy__accountant": "rdp", "privacy__delta": 1e-3}
+def test_two_runs_in_one_state_folder_have_a_ledger_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
+    join(simulated(), tiny(**PRIVATE), [1])
+    for changed in ({"seed": 2}, {"privacy__epsilon": 3.0}, {"federation__rounds": 9}):
+        assert entries(join(simulated(), tiny(**PRIVATE | changed), [1])[-1]) == [1]
+    assert len(list((tmp_path / "a").glob("*/ledger.json"))) == 4
 
 
 def own_strategy(folder: Path, body: str) -> Experiment:
     """Client a's strategy is Honest with ``body``."""
     (folder / "mine.py").write_text(f"from clients.honest import Honest\nclass Mine(Honest):\n    {body}\n")
-    return experiment(clients=[{"name": "a", "strategy": f"{folder}/mine.py:Mine"}, {"name": "b"}], **PRIVATE)
+    return tiny(clients=[{"name": "a", "strategy": f"{folder}/mine.py:Mine"}, {"name": "b"}], **PRIVATE)
 
 
 @pytest.mark.parametrize(
@@ -82,95 +103,79 @@ def test_a_round_that_trained_and_sent_nothing_is_in_the_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, kind: str
 ) -> None:
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    made = own_strategy(tmp_path, body)
-    reply = ask(InProcessGrid(app, 2), made, "train")["client"]
-    assert reply["refusal"] == f"strategy Mine.send raised {kind}; the private client's own log tells more"
-    assert [entry["round"] for entry in read_json(tmp_path / "state" / "a" / "ledger.json")["entries"]] == [1]
+    _, reply = join(simulated(), own_strategy(tmp_path, body), [1])
+    assert refusal(reply) == f"strategy Mine.send raised {kind}; the client's own log tells more"
+    assert [entry["round"] for entry in kept(tmp_path / "state")["entries"]] == [1]
 
 
-def test_an_interrupted_round_is_in_the_ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
-    made = own_strategy(tmp_path, "def send(self, update, received): raise KeyboardInterrupt")
-    with pytest.raises(KeyboardInterrupt):
-        ask(InProcessGrid(app, 2), made, "train")
-    assert len(read_json(tmp_path / "state" / "a" / "ledger.json")["entries"]) == 1
-
-
-@pytest.mark.parametrize(("kind", "round_number"), [("train", 2), ("query", 1)])
-def test_a_private_client_whose_ledger_is_lost_takes_no_part(kind: str, round_number: int) -> None:
-    reply = ask(InProcessGrid(app, 2), experiment(**PRIVATE), kind, round_number=round_number)["client"]
-    assert "its privacy ledger is missing after round 1, so what it has spent is unknown; restore it" in str(
-        reply["refusal"]
-    )
-    assert "refusal" not in ask(InProcessGrid(app, 2), experiment(), kind, round_number=round_number).get("client", {})
-
-
-def test_a_client_that_was_introduced_at_the_start_may_train_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "body",
+    [
+        "def send(self, update, received): raise KeyboardInterrupt",
+        "def train(self, model, records):\n        super().train(model, records)\n        raise KeyboardInterrupt",
+    ],
+)
+def test_an_interrupted_round_is_in_the_ledger_as_soon_as_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str
 ) -> None:
-    made, grid = experiment(**PRIVATE), InProcessGrid(app, 2)
-    assert "name" in ask(grid, made, "query", round_number=0)["client"]
-    assert "arrays" in ask(grid, made, "train", round_number=3)
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    made = own_strategy(tmp_path, body)
+    with pytest.raises(KeyboardInterrupt):
+        join(simulated(), made, [1])
+    assert len(kept(tmp_path / "state")["entries"]) == 1
+
+
+def test_a_repeated_round_is_the_same_update_and_costs_nothing_but_other_weights_do() -> None:
+    made, grid = tiny(**PRIVATE), simulated()
+    _, first = join(grid, made, [1])
+    again = ask(grid, made, "train")
+    assert weights(again) == weights(first)
+    assert entries(again) == [1]
+    moved = {name: array + 0.1 for name, array in from_record(first["arrays"]).items()}
+    assert entries(ask(grid, made, "train", arrays=moved)) == [1, 1]
+
+
+def test_a_private_client_trains_for_nobody_that_it_was_not_introduced_to() -> None:
+    assert "has not introduced itself to this run" in refusal(ask(simulated(), tiny(**PRIVATE), "train"))
+    assert "arrays" in ask(simulated(), tiny(), "train")
+
+
+def test_a_newcomer_may_join_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
-    ask(InProcessGrid(app, 2), made, "query", round_number=0)
-    assert read_json(tmp_path / "a" / "ledger.json")["entries"] == []
-    restarted = InProcessGrid(app, 2)
-    assert "name" in ask(restarted, made, "query", round_number=2)["client"]
-    reply = ask(restarted, made, "train", round_number=3)
-    assert [entry.round for entry in Ledger.from_json(str(reply["client"]["ledger"])).entries] == [3]
+    made, grid = tiny(**PRIVATE), simulated()
+    assert "name" in ask(grid, made, "query", round_number=2)["client"]
+    assert entries(ask(grid, made, "train", round_number=3)) == [3]
+
+
+def test_a_client_whose_ledger_is_lost_takes_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
+    made = tiny(**PRIVATE)
+    join(simulated(), made, [1])
+    (file,) = (tmp_path / "a").glob("*/ledger.json")
+    for damage, words in ((file.unlink, "its privacy ledger is lost"), (lambda: file.write_text("{"), "is damaged")):
+        damage()
+        assert words in refusal(ask(simulated(), made, "query", round_number=1))
+        assert words in refusal(ask(simulated(), made, "train", round_number=2))
+
+
+def test_a_damaged_introduction_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
+    made = tiny(**PRIVATE)
+    join(simulated(), made)
+    (file,) = (tmp_path / "a").glob("*/introduction.json")
+    for text in ("{", "[]", '{"plan": {}, "rounds": 1}', '{"plan": null}'):
+        file.write_text(text)
+        assert "what this client planned for the run cannot be read" in refusal(ask(simulated(), made, "query"))
 
 
 def test_an_introduction_forgets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
-    made = experiment(**PRIVATE)
-    ask(InProcessGrid(app, 2), made, "train")
-    ask(InProcessGrid(app, 2), made, "query", round_number=0)
-    assert len(read_json(tmp_path / "a" / "ledger.json")["entries"]) == 1
-
-
-def rehearsed(made: Experiment, model: torch.nn.Module | None = None) -> None:
-    dataset = prepare(made.data)
-    shares = partition(dataset.train.labels, len(made.roster()), made.data)
-    model = initial_model(made, dataset) if model is None else model
-    for number, client in enumerate(made.roster()):
-        rehearse_client(made, client, number, dataset, shares[number], model)
-
-
-@pytest.mark.parametrize(
-    "client",
-    [
-        {"adversarial_training": {"attack": "torchattacks:CW", "eps": 1.0}},
-        {"strategy": "data-poisoner", "options": {"attack": "square"}},
-    ],
-)
-def test_a_good_client_passes_its_rehearsal(client: dict) -> None:
-    rehearsed(experiment(clients=[client, {}], **PRIVATE))
-
-
-def test_a_class_that_there_is_none_of_is_refused_before_the_first_round() -> None:
-    flipper = {"strategy": "label-flipper", "options": {"labels": "target:9"}}
-    with pytest.raises(UserError, match="class number from 0 to"):
-        rehearsed(experiment(clients=[{}, flipper], **PRIVATE))
-
-
-def test_a_rehearsal_leaves_a_strategy_of_one_s_own_to_its_rounds(tmp_path: Path) -> None:
-    rehearsed(own_strategy(tmp_path, "def prepare(self, records, model): raise ValueError"))
-
-
-def test_batch_norm_is_refused_in_rehearsal_for_private_clients_alone() -> None:
-    made = experiment(**PRIVATE)
-    mixing = torch.nn.Sequential(torch.nn.BatchNorm2d(1), torch.nn.Flatten(), torch.nn.Linear(28 * 28, 3))
-    with pytest.raises(UserError, match="BatchNorm2d"):
-        rehearsed(made, mixing)
-    rehearsed(made.change({"privacy.enabled": False, "clients.1.strategy": "honest"}), mixing)
-
-
-def test_without_its_ledger_a_private_client_does_not_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path))
-    (tmp_path / "a").mkdir()
-    (tmp_path / "a" / "ledger.json").write_text('{"version": 1, "entr')
-    made = experiment(privacy__enabled=True, privacy__accountant="rdp", privacy__delta=1e-3)
-    assert "ledger is damaged" in str(ask(InProcessGrid(app, 2), made, "train")["client"]["refusal"])
+    made = tiny(**PRIVATE)
+    join(simulated(), made, [1])
+    before = kept(tmp_path, "introduction.json")
+    ask(simulated(), made, "query", round_number=0)
+    assert len(kept(tmp_path)["entries"]) == 1
+    assert kept(tmp_path, "introduction.json") == before
 
 
 @pytest.mark.parametrize(
@@ -181,11 +186,25 @@ def test_without_its_ledger_a_private_client_does_not_train(tmp_path: Path, monk
         ({"data__source": "npz:/nowhere.npz"}, "/nowhere.npz"),
     ],
 )
-def test_a_mistake_is_answered_with_its_sentence(changes: dict, words: str) -> None:
-    reply = ask(InProcessGrid(app, 2), experiment(**changes), "query")
-    assert words in str(reply["client"]["refusal"])
+def test_a_mistake_is_answered_with_its_sentence(changes: dict[str, Any], words: str) -> None:
+    assert words in refusal(ask(simulated(), tiny(**changes), "query", round_number=0))
 
 
-def test_a_partition_number_beyond_the_roster_is_refused() -> None:
-    reply = ask(InProcessGrid(app, 5), experiment(), "query", node=5)
-    assert "partition-id = 4" in str(reply["client"]["refusal"])
+def test_weights_of_another_model_are_a_sentence() -> None:
+    arrays = {"weight": torch.zeros(3)}
+    assert "not those of its model" in refusal(ask(simulated(), tiny(), "train", arrays=arrays))
+    content = request(tiny(), "train", 1)
+    del content["arrays"]
+    assert "no record 'arrays'" in refusal(deliver(simulated(), content, "train"))
+    assert "rounds count from 1" in refusal(ask(simulated(), tiny(), "train", round_number=0))
+
+
+def test_a_failure_of_a_simulated_client_is_told_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("no such thing")
+
+    monkeypatch.setattr("clients.app.place_of", fail)
+    grid: InProcessGrid = simulated()
+    message = Message(request(tiny(), "query", 0), dst_node_id=1, message_type="query")
+    (reply,) = grid.send_and_receive([message])
+    assert reply.error.reason == "KeyError: 'no such thing'"

@@ -198,7 +198,7 @@ def test_a_private_client_s_sentence_does_not_quote_an_exception(method, kind, b
         raise kind("pixel 17 of record 3 is 0.25")
 
     told = sentence(lambda: CALLS[method](acting(build, method, blab, private=True), records, model))
-    assert told == f"strategy Custom.{method} raised {kind.__name__}; the private client's own log tells more"
+    assert told == f"strategy Custom.{method} raised {kind.__name__}; the client's own log tells more"
 
 
 def test_a_private_client_s_sentence_does_not_quote_its_attack(tmp_path, build, model, records):

@@ -53,6 +53,11 @@ def test_descriptions_are_frozen() -> None:
         ({"clients": [{"name": "a"}, {"name": "a"}]}, ["different names"]),
         ({"data": {"partition": [1.0]}}, ["1 sizes for 2 clients"]),
         ({"federation": {"quorum": 3}}, ["quorum = 3", "2 clients"]),
+        ({"federation": {"norm_limit": 0}}, ["federation.norm_limit = 0", "greater than 0"]),
+        ({"federation": {"join_timeout": -1}}, ["federation.join_timeout = -1", "greater than 0"]),
+        ({"federation": {"join_timeout": float("inf")}}, ["federation.join_timeout = inf", "finite"]),
+        ({"federation": {"strikes_limit": 0}}, ["federation.strikes_limit = 0", "greater than or equal to 1"]),
+        ({"federation": {"update_compression": "int4"}}, ["federation.update_compression = 'int4'", "'int8'"]),
         ({"model": {"width": "wide"}}, ["model.width = 'wide'", "integer"]),
         ({"training": {"optimizer": "sdg"}}, ["training.optimizer = 'sdg'"]),
         ({"evaluation": {"threats": ["whitebox"]}}, ["evaluation.threats", "'whitebox'"]),
@@ -187,3 +192,9 @@ def test_the_hash_follows_the_content_of_a_generator_s_description(tmp_path: Pat
 def test_a_client_s_own_option_called_path_counts_in_the_hash() -> None:
     one, two = (Experiment().change({"clients.0.options": {"path": path}}) for path in ("a", "b"))
     assert one.digest() != two.digest()
+
+
+def test_nothing_is_limited_or_compressed_unless_a_description_says_so() -> None:
+    federation = Experiment().federation
+    assert (federation.norm_limit, federation.update_compression) == (None, "none")
+    assert (federation.strikes_limit, federation.join_timeout) == (3, 300.0)

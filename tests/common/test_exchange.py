@@ -2,7 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from common.exchange import array_bytes, arrays_of, from_record, load_arrays, to_record
+from common.code import code_digest
+from common.config import Data, Experiment, parse_toml
+from common.data import normalisation, prepare
+from common.exchange import array_bytes, arrays_of, from_record, load_arrays, to_record, told
 
 
 def model() -> nn.Module:
@@ -40,3 +43,29 @@ def test_other_names_or_shapes_are_refused(change: str) -> None:
         arrays["0.bias"] = torch.zeros(1)
     with pytest.raises(ValueError):
         load_arrays(model(), arrays)
+
+
+def test_a_request_tells_all_that_a_client_needs_to_know_of_the_server() -> None:
+    made = Experiment(data=Data(train_records=20, public_records=12, test_records=9), seed=5)
+    dataset = prepare(made.data)
+    record = told(made, 3, "token", dataset)
+    assert parse_toml(str(record["experiment"])) == made
+    mean, std = normalisation(dataset.public)
+    assert dict(record) == {
+        "experiment": made.to_toml(),
+        "server-round": 3,
+        "run": "token",
+        "code": code_digest(),
+        "classes": ["normal", "bacterial", "viral"],
+        "channels": 1,
+        "image-size": 32,
+        "mean": mean,
+        "std": std,
+    }
+
+
+def test_each_request_is_a_record_of_its_own() -> None:
+    made = Experiment(data=Data(train_records=20, public_records=12, test_records=9))
+    first, second = (told(made, 1, "token", prepare(made.data)) for _ in range(2))
+    first.clear()
+    assert second["mean"]

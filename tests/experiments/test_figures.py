@@ -5,6 +5,7 @@ import matplotlib
 import pytest
 
 from experiments import figures, forest
+from experiments.attendance import OUTCOMES
 from experiments.forest import Estimate
 
 HALF = Estimate(0.5, 0.4, 0.6, 100)
@@ -19,6 +20,10 @@ def all_figures(name: str = "a", clients: int = 3, rounds: int = 4) -> dict[str,
             "against": forest.against_whom(ROWS, threshold=0.5, commonest=0.4),
             "rounds": figures.accuracy_by_round(list(range(1, rounds + 1)), [0.5] * rounds, [100] * rounds, lines),
             "partitions": figures.partitions([name, "b"], [(f"{name}{number}", [3, 4]) for number in range(clients)]),
+            "presence": figures.presence(
+                list(range(1, rounds + 1)),
+                [(f"{name}{number}", (OUTCOMES * rounds)[number:][:rounds]) for number in range(clients)],
+            ),
             "epsilon": figures.epsilon_by_round(lines, 8.0),
         }
 
@@ -60,3 +65,14 @@ def test_figures_in_one_page_share_no_identifier() -> None:
 def test_accuracies_that_were_not_measured_leave_gaps() -> None:
     text = figures.accuracy_by_round([1, 2], [None, None], [0, 0], [("a", True, [None, 0.5])])
     assert "not measured" in str(ElementTree.fromstring(text).get("aria-label"))
+
+
+def test_presence_says_in_words_how_often_each_took_part() -> None:
+    text = figures.presence([1, 2, 3], [("a", ("accepted", "silent", "accepted")), ("b", (None, "absent", "excluded"))])
+    told = str(ElementTree.fromstring(text).get("aria-label"))
+    assert told == "Who took part in which round: a accepted in 2 of 3 and b accepted in 0 of 3."
+
+
+def test_presence_over_many_rounds_stays_small() -> None:
+    text = figures.presence(list(range(1, 2001)), [(f"c{number}", ["accepted"] * 2000) for number in range(10)])
+    assert len(text) < 50_000

@@ -58,3 +58,17 @@ def test_ctrl_c_is_not_swallowed() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         ask(InProcessGrid(app, 1), [1])
+
+
+def test_a_node_says_that_it_is_in_this_process_and_what_it_is_configured_with() -> None:
+    app, seen = ClientApp(), []
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        seen.append(dict(context.node_config))
+        return Message(RecordDict(), reply_to=message)
+
+    ask(InProcessGrid(app, 2), [2])
+    ask(InProcessGrid(app, 2, [{"hospital": "a.toml"}, {"hospital": "b.toml"}]), [1])
+    simulated = {"num-partitions": 2, "in-process": True}
+    assert seen == [{"partition-id": 1, **simulated}, {"partition-id": 0, "hospital": "a.toml", **simulated}]

@@ -70,7 +70,7 @@ def test_a_node_that_nobody_knows_is_no_client(finished_run: RunFolder) -> None:
     stranger = {"name": "node 123", "status": "absent", "reason": "did not introduce itself in time"}
     append_line(finished_run.rounds, {"round": 4, "status": "skipped", "clients": [stranger]})
     text = card(finished_run)
-    assert "1 unknown node connected but could not say which client it is and takes no part: node 123." in text
+    assert "1 unknown node connected that is none of the clients, and took no part: node 123." in text
     assert "| node 123" not in text
 
 

@@ -89,7 +89,7 @@ def test_pictures_and_tables_can_be_read_by_those_who_do_not_see_them(finished_r
     assert all("scope" in head for head in found.all("th"))
     numbers = re.findall(r"Table (\d+)\.", found.text)
     assert numbers == [str(number) for number in range(1, len(numbers) + 1)]
-    assert re.findall(r"Figure (\d+)\.", found.text) == ["1", "2", "3", "4"]
+    assert re.findall(r"Figure (\d+)\.", found.text) == ["1", "2", "3", "4", "5"]
 
 
 def test_the_verdict_comes_before_everything_else(finished_run: RunFolder) -> None:
@@ -270,7 +270,7 @@ def test_a_node_that_nobody_knows_is_no_client(finished_run: RunFolder) -> None:
     text = page(finished_run).text
     assert "3 clients (1 malicious)" in text
     assert text.count("unknown node 123: absent did not introduce itself in time") == 3
-    assert "1 unknown node connected but could not say which client it is and takes no part: node 123." in text
+    assert "1 unknown node connected that is none of the clients, and took no part: node 123." in text
     assert "east hospitalhonest5200 of 3" in text
 
 
@@ -282,3 +282,90 @@ def test_a_name_claimed_twice_keeps_its_accuracy(finished_run: RunFolder) -> Non
         append_line(finished_run.rounds, line | {"clients": [*line["clients"], claimed]})
     row = findings.roster(read_run(finished_run))[0]
     assert (row["accepted"], row["rounds"], row["accuracies"]) == (3, 3, [0.55, 0.74, 0.85])
+
+
+def rewrite(folder: RunFolder, change: Callable[[dict], object]) -> RunFolder:
+    """Change every line of rounds.jsonl."""
+    lines = [json.loads(line) for line in folder.rounds.read_text(encoding="utf-8").splitlines()]
+    folder.rounds.unlink()
+    for line in lines:
+        change(line)
+        append_line(folder.rounds, line)
+    return folder
+
+
+def test_who_was_missing_when_and_who_was_excluded_since_when_is_told(finished_run: RunFolder) -> None:
+    def change(line: dict) -> None:
+        _, south, east = line["clients"]
+        if line["round"] == 1:
+            south |= {"status": "refused", "strike": True, "reason": "it holds NaN"}
+            east |= {"status": "refused", "strike": False, "reason": "the client failed: no memory"}
+        else:
+            south |= {"status": "excluded", "reason": "1 of its updates was refused (round 1), the last: it holds NaN"}
+            east |= {"status": "absent", "reason": "not connected"}
+
+    text = page(rewrite(finished_run, change)).text
+    part = text[text.index("Who took part") :]
+    assert (
+        "south hospital1 (round 1)–––since round 2: 1 of its updates was refused (round 1), the last: it holds NaN"
+        in part
+    )
+    assert "east hospital–1 (round 1)–2 (rounds 2–3)–" in part
+    assert "north hospital–––––" in part
+    assert "3 such updates exclude a client for the rest of the run" in part
+
+
+def test_where_everybody_took_part_nothing_more_is_drawn(finished_run: RunFolder) -> None:
+    def accept(line: dict) -> None:
+        for client in line["clients"]:
+            client |= {"status": "accepted", "reason": ""}
+
+    text = page(rewrite(finished_run, accept)).text
+    assert "Every client took part in every round, and every update was accepted." in text
+    assert "Absent: it could not be asked." not in text
+
+
+def test_a_refused_client_s_reason_is_text_and_no_markup(finished_run: RunFolder) -> None:
+    evil = "<script>alert(1)</script>"
+
+    def change(line: dict) -> None:
+        line["clients"][1] |= {"status": "excluded", "reason": evil}
+        line["clients"][2] |= {"ignored": 2}
+
+    found = page(rewrite(finished_run, change))
+    assert f"since round 1: {evil}" in found.text
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert "east hospital sent 6 replies beyond the first of a round, which were ignored." in found.text
+
+
+def test_the_size_of_an_update_stands_beside_the_model_s(finished_run: RunFolder) -> None:
+    def compressed(line: dict) -> None:
+        line["clients"][0]["bytes_up"] = 2_440_000
+
+    write_text(
+        finished_run.experiment,
+        finished_run.experiment.read_text(encoding="utf-8").replace(
+            'update_compression = "none"', 'update_compression = "int8"'
+        ),
+    )
+    text = page(rewrite(finished_run, compressed)).text
+    assert "beside 9.76 MB of the fp32 model; updates travel as int8, with error feedback." in text
+    assert "north hospitalhonest5403 of 32.44 MB7.33 MB7.33 MB" in text
+
+
+def test_clients_with_data_of_their_own_have_the_records_that_they_announced(finished_run: RunFolder) -> None:
+    partition = read_json(finished_run.partition)
+    for client in partition["clients"]:
+        client |= {"records": [], "counts": [0, 0, 0]}
+    write_json(finished_run.partition, partition)
+    text = page(finished_run).text
+    assert "The clients trained on records of their own, which the server does not know." in text
+    assert "north hospitalhonest5403 of 3" in text
+    assert "Training records of each client by class." not in text
+
+
+def test_in_a_deployment_each_client_s_noise_is_its_own(finished_run: RunFolder) -> None:
+    write_json(finished_run.manifest, read_json(finished_run.manifest) | {"runner": "server"})
+    text = page(finished_run).text
+    assert "against whom, each client's own noise decides" in text[: text.index("Robust?")]
+    assert "Each client decides for itself where its noise comes from" in text[text.index("Privacy ledgers") :]

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 
+import clients.app
 import server.evaluator
 import server.federation
-from common.config import Experiment, parse
-from common.data import prepare
+from common.config import Experiment, load, parse
+from common.data import Dataset, prepare
 from common.errors import UserError
 from common.folder import RunFolder, read_json, read_lines
-from experiments.run import run, train
+from experiments.inprocess import InProcessGrid
+from experiments.run import _RUNNERS, Work, run, train
+from experiments.split import split
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -88,11 +91,41 @@ def test_another_seed_gives_another_model(whole: RunFolder, tmp_path: Path) -> N
     assert folder.model.read_bytes() != whole.model.read_bytes()
 
 
+def test_a_server_among_hospitals_runs_to_its_report_without_any_training_record(
+    whole: RunFolder, tmp_path: Path
+) -> None:
+    *hospitals, served = split(tiny(), tmp_path / "split")
+    configurations = [{"hospital": str(folder / "hospital.toml")} for folder in hospitals]
+
+    def federate(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
+        assert len(dataset.train) == 0
+        work(InProcessGrid(clients.app.app, 2, configurations), None)
+
+    folder = run(load(served / "experiment.toml"), tmp_path / "runs", "hospitals", federate)
+    assert folder.model.read_bytes() == whole.model.read_bytes()
+    assert folder.int8_model.read_bytes() == whole.int8_model.read_bytes()
+    assert folder.results.read_bytes() == whole.results.read_bytes()
+    assert folder.report.exists()
+    assert read_json(folder.manifest)["runner"] == "hospitals"
+
+
+def test_what_real_hospitals_do_is_not_rehearsed_by_the_server(tmp_path: Path) -> None:
+    made = tiny(clients=[{"name": "a", "strategy": "/theirs/own.py:Mine"}, {"name": "b"}])
+    with pytest.raises(UserError, match="there is no file"):
+        run(made, tmp_path)
+
+    def nobody(*_: object) -> None:
+        raise UserError("nobody came")
+
+    with pytest.raises(UserError, match="nobody came"):
+        run(made, tmp_path, "hospitals", nobody)
+
+
 def test_what_has_been_done_is_not_done_again(whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("done again")
 
-    monkeypatch.setattr("experiments.run._federate", never)
+    monkeypatch.setitem(_RUNNERS, "inprocess", never)
     monkeypatch.setattr("experiments.run.evaluate", never)
     before = whole.results.read_bytes()
     assert run(tiny(), whole.path.parents[1]) == whole
@@ -103,7 +136,7 @@ def test_a_federation_in_the_store_serves_another_evaluation(whole: RunFolder, m
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("experiments.run._federate", never)
+    monkeypatch.setitem(_RUNNERS, "inprocess", never)
     other = run(tiny(evaluation__steps=3, name="tiny-harder"), whole.path.parents[1])
     assert other.model.read_bytes() == whole.model.read_bytes()
     assert read_json(other.manifest)["federation_from"] == str(whole.path)

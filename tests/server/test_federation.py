@@ -1,15 +1,18 @@
 """The fault table of docs/pitfalls.md, row by row: one misbehaving client costs its own place, never the run."""
 
+import dataclasses
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, read_lines
+from common.update_compression import compress
 from server.federation import initial_model, run_federation
 from tests.server import federation_fixture as fixture
 
@@ -58,6 +61,10 @@ def huge(_: int, received: Arrays) -> RecordDict:
     return fixture.content({name: np.zeros((1000, 1000), np.float32) for name in received})
 
 
+def one_too_large(_: int, received: Arrays) -> RecordDict:
+    return fixture.content({**received, list(received)[-1]: np.zeros(150, np.float32)})
+
+
 def enormous(_: int, received: Arrays) -> RecordDict:
     return fixture.content({name: array + np.float32(1e38) for name, array in received.items()})
 
@@ -86,6 +93,57 @@ def list_examples(_: int, received: Arrays) -> RecordDict:
     return fixture.content(received, examples=[1, 2])
 
 
+def giant_header(_: int, received: Arrays) -> RecordDict:
+    """Four bytes that claim to be 10⁹ numbers."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": (10**9,)})
+    reply = fixture.content(received)
+    for name in received:
+        reply["arrays"][name] = Array("float32", (10**9,), "numpy.ndarray", file.getvalue() + b"1234")
+    return reply
+
+
+def pickled(_: int, received: Arrays) -> RecordDict:
+    reply = fixture.content(received)
+    for name, array in received.items():
+        file = io.BytesIO()
+        np.save(file, np.full(array.shape, None, dtype=object), allow_pickle=True)
+        reply["arrays"][name] = Array("float32", tuple(array.shape), "numpy.ndarray", file.getvalue())
+    return reply
+
+
+def no_array_at_all(_: int, received: Arrays) -> RecordDict:
+    reply = fixture.content(received)
+    for name, array in received.items():
+        reply["arrays"][name] = Array("float32", tuple(array.shape), "numpy.ndarray", b"not an array")
+    return reply
+
+
+def says(**told: str | int) -> Callable[[int, Arrays], RecordDict]:
+    def reply(_: int, received: Arrays) -> RecordDict:
+        content = fixture.content(received)
+        content["client"] = ConfigRecord({"ledger": "", **told})
+        return content
+
+    return reply
+
+
+def nothing_of_itself(_: int, received: Arrays) -> RecordDict:
+    reply = fixture.content(received)
+    del reply["client"]
+    return reply
+
+
+def more_settings(_: int, received: Arrays) -> RecordDict:
+    reply = fixture.content(received)
+    reply["more"] = ConfigRecord({"x": 1})
+    return reply
+
+
+def flood_of_metrics(_: int, received: Arrays) -> RecordDict:
+    return fixture.content(received, flood=[0.5] * 200_000)
+
+
 FAULTS: list[tuple[Callable, str]] = [
     (nan, "NaN or infinity"),
     (wrong_shape, "has shape (3, 5) instead of"),
@@ -96,7 +154,18 @@ FAULTS: list[tuple[Callable, str]] = [
     (extra_key, "unknown ['extra']"),
     (no_arrays, "expected one record 'arrays'"),
     (two_array_records, "expected one record 'arrays'"),
-    (huge, "bytes instead of"),
+    (huge, "the model needs"),
+    (one_too_large, "bytes instead of"),
+    (giant_header, "has shape (1000000000,) instead of"),
+    (pickled, "has type object instead of"),
+    (no_array_at_all, "malformed reply (ValueError"),
+    (says(round=0), "is for round 0, not for round"),
+    (says(round="1"), "is for round '1', not for round"),
+    (says(run="0123456789abcdef"), "is for another run"),
+    (says(ledger=3), "is not a text"),
+    (nothing_of_itself, "expected one record 'client'"),
+    (more_settings, "expected one record 'client' of settings, got 'client', 'more'"),
+    (flood_of_metrics, "metrics and settings have"),
     (enormous, "no finite answers"),
     (exits, "SystemExit"),
     (raises, "out of memory in the hospital"),
@@ -131,6 +200,164 @@ def test_one_misbehaving_client_is_left_out_with_a_reason(
     final = read_arrays(folder.model)
     for name, parameter in start.named_parameters():
         torch.testing.assert_close(final[name], parameter.detach() + 0.2)  # two rounds of +0.1, as without the fault
+
+
+def test_a_reply_of_another_round_played_again_is_refused_each_time(tmp_path: Path) -> None:
+    kept: list[RecordDict] = []
+
+    def again(number: int, received: Arrays) -> RecordDict:
+        if not kept:
+            kept.append(fixture.honest()(number, received))
+        reply = RecordDict(dict(kept[0].items()))
+        reply["client"] = ConfigRecord(dict(kept[0]["client"].items()) | {"round": 1})
+        return reply
+
+    folder = run(tmp_path, [fixture.honest(), again], federation__rounds=3)
+    told = [line["clients"][1]["reason"] for line in read_lines(folder.rounds)]
+    assert told == ["", *(f"its reply is for round 1, not for round {number}" for number in (2, 3))]
+
+
+def test_a_second_reply_is_ignored_and_counted(tmp_path: Path) -> None:
+    behaviours = [fixture.honest(), fixture.honest()]
+    (tmp_path / "once").mkdir()
+    once = run(tmp_path / "once", behaviours, federation__rounds=1)
+    twice = fixture.grid(behaviours)
+    straight, made = twice.send_and_receive, RunFolder(tmp_path / "run")
+
+    def repeat(messages: list[Message], timeout: float | None = None) -> list[Message]:
+        replies = straight(messages, timeout=timeout)
+        worse = Message(fixture.content({}), reply_to=messages[0])
+        return [*replies, worse, worse]
+
+    twice.send_and_receive = repeat
+    run_federation(twice, fixture.experiment(tmp_path, 2, federation__rounds=1), fixture.dataset(), made)
+    assert made.model.read_bytes() == once.model.read_bytes()
+    (line,) = read_lines(made.rounds)
+    assert [(client["status"], client["ignored"]) for client in line["clients"]] == [("accepted", 2), ("accepted", 0)]
+
+
+def test_a_reply_that_nobody_asked_for_is_nobody_s(tmp_path: Path) -> None:
+    made, grid = RunFolder(tmp_path / "run"), fixture.grid([fixture.honest(), fixture.honest()])
+    straight = grid.send_and_receive
+
+    def stray(messages: list[Message], timeout: float | None = None) -> list[Message]:
+        replies = straight(messages, timeout=timeout)
+        replies[0].metadata.__dict__["_reply_to_message_id"] = "what the server never sent"
+        return replies
+
+    grid.send_and_receive = stray
+    run_federation(grid, fixture.experiment(tmp_path, 2, federation__rounds=1), fixture.dataset(), made)
+    (line,) = read_lines(made.rounds)
+    assert [client["status"] for client in line["clients"]] == ["silent", "accepted"]
+
+
+def test_an_update_beyond_the_norm_limit_is_refused_and_one_at_it_is_not(tmp_path: Path) -> None:
+    parameters = 2 * 64 + 2
+    limit = 0.5 * parameters**0.5
+    inside, outside = fixture.honest(0.499), fixture.honest(0.501)
+    folder = run(tmp_path, [inside, outside], federation__rounds=1, federation__norm_limit=limit)
+    (line,) = read_lines(folder.rounds)
+    assert [client["status"] for client in line["clients"]] == ["accepted", "refused"]
+    assert line["clients"][1]["reason"].startswith("its update has norm 5.712; federation.norm_limit = 5.70")
+    assert line["clients"][0]["norm"] == pytest.approx(0.499 * parameters**0.5, rel=1e-5)
+
+
+def test_three_refused_updates_exclude_a_client_and_others_go_on(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def offender(number: int, received: Arrays) -> RecordDict:
+        seen.append(number)
+        return nan(number, received)
+
+    folder = run(tmp_path, [fixture.honest(), offender, fixture.honest()], federation__rounds=5)
+    lines = list(read_lines(folder.rounds))
+    assert [line["clients"][1]["status"] for line in lines[:3]] == ["refused"] * 3
+    told = [next(client for client in line["clients"] if client["name"] == "client-2") for line in lines[3:]]
+    assert [client["status"] for client in told] == ["excluded"] * 2
+    assert told[0]["reason"].startswith("3 of its updates were refused (rounds 1, 2, 3), the last: ")
+    assert told[0]["reason"].endswith("holds NaN or infinity")
+    assert seen == [1, 2, 3]
+    assert [line["status"] for line in lines] == ["aggregated"] * 5
+
+
+def test_silence_failure_and_a_client_s_own_refusal_are_no_strikes(tmp_path: Path) -> None:
+    def refuses(_: int, received: Arrays) -> RecordDict:
+        return RecordDict({"client": ConfigRecord({"refusal": "the ledger is missing; restore it"})})
+
+    folder = run(
+        tmp_path,
+        [fixture.honest(), raises, refuses],
+        federation__rounds=3,
+        federation__strikes_limit=1,
+        federation__quorum=1,
+    )
+    for line in read_lines(folder.rounds):
+        assert [client["status"] for client in line["clients"]] == ["accepted", "refused", "refused"]
+        assert [client["strike"] for client in line["clients"]] == [False] * 3
+        assert line["clients"][2]["reason"] == "the ledger is missing; restore it"
+
+
+def test_strikes_outlive_a_restart(tmp_path: Path) -> None:
+    def behaviours(killed_in: int | None) -> list:
+        def dies(number: int, received: Arrays) -> RecordDict:
+            if number == killed_in:
+                raise KeyboardInterrupt
+            return fixture.honest()(number, received)
+
+        return [dies, nan]
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, behaviours(3), federation__rounds=5)
+    folder = run(tmp_path, behaviours(None), federation__rounds=5)
+    told = [
+        next(client["status"] for client in line["clients"] if client["name"] == "client-2")
+        for line in read_lines(folder.rounds)
+    ]
+    assert told == ["refused"] * 3 + ["excluded"] * 2
+
+
+def test_whoever_is_excluded_stays_so_when_the_server_restarts(tmp_path: Path) -> None:
+    def dies(number: int, received: Arrays) -> RecordDict:
+        if number == 3:
+            raise KeyboardInterrupt
+        return fixture.honest()(number, received)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, [dies, nan], federation__rounds=3, federation__strikes_limit=2)
+    seen: list[int] = []
+
+    def reformed(number: int, received: Arrays) -> RecordDict:
+        seen.append(number)
+        return fixture.honest()(number, received)
+
+    run(tmp_path, [fixture.honest(), reformed], federation__rounds=3, federation__strikes_limit=2)
+    assert seen == []
+
+
+def test_int8_updates_arrive_as_weights_to_half_a_step(tmp_path: Path) -> None:
+    def compressed(_: int, received: Arrays) -> RecordDict:
+        base = {name: torch.from_numpy(array.copy()) for name, array in received.items()}
+        sent = {name: array + 0.1 for name, array in base.items()}
+        packed, _residual = compress(sent, base, {})
+        return fixture.content({name: array.numpy() for name, array in packed.items()})
+
+    folder = run(tmp_path, [compressed, fixture.honest()], federation__rounds=1, federation__update_compression="int8")
+    (line,) = read_lines(folder.rounds)
+    assert [client["status"] for client in line["clients"]] == ["accepted", "refused"]
+    assert "missing ['int8', 'scales']" in line["clients"][1]["reason"]
+    start = initial_model(fixture.experiment(tmp_path, 2), fixture.dataset())
+    final = read_arrays(folder.model)
+    for name, parameter in start.named_parameters():
+        torch.testing.assert_close(final[name], parameter.detach() + 0.1, atol=0.1 / 127 / 2 + 1e-6, rtol=0)
+
+
+def test_without_a_training_split_the_announced_records_are_the_only_cap(tmp_path: Path) -> None:
+    data = dataclasses.replace(fixture.dataset(), train=fixture.dataset(0).train)
+    made, more = RunFolder(tmp_path / "run"), fixture.honest(examples=5000)
+    grid = fixture.grid([more, fixture.honest(examples=5001)], announced=5000)
+    run_federation(grid, fixture.experiment(tmp_path, 2, federation__rounds=1), data, made)
+    (line,) = read_lines(made.rounds)
+    assert [client["status"] for client in line["clients"]] == ["accepted", "refused"]
 
 
 def test_bulyan_which_takes_seconds_survives_a_wrong_shape_too(tmp_path: Path) -> None:
@@ -263,7 +490,7 @@ def test_bytes_are_counted(tmp_path: Path) -> None:
     (line,) = read_lines(folder.rounds)
     weights_bytes = 4 * (64 * 2 + 2)
     for client in line["clients"]:
-        assert weights_bytes < client["bytes_up"] < weights_bytes + 2 * 200  # two .npy headers
+        assert weights_bytes < client["bytes_up"] < weights_bytes + 2 * 200 + 100  # two .npy headers, and what it says
         assert client["bytes_down"] > client["bytes_up"]
 
 
@@ -290,7 +517,13 @@ def test_skips_that_are_not_in_a_row_do_not_end_a_run(tmp_path: Path) -> None:
     def sometimes(number: int, received: Arrays) -> RecordDict:
         return nan(number, received) if number % 2 else fixture.honest()(number, received)
 
-    folder = run(tmp_path, [sometimes, sometimes], federation__rounds=6, federation__skipped_rounds_limit=1)
+    folder = run(
+        tmp_path,
+        [sometimes, sometimes],
+        federation__rounds=6,
+        federation__skipped_rounds_limit=1,
+        federation__strikes_limit=9,
+    )
     assert [line["status"] for line in read_lines(folder.rounds)] == ["skipped", "aggregated"] * 3
 
 

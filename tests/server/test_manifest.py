@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 from common.folder import RunFolder, append_line, read_json
@@ -41,3 +42,20 @@ def test_every_record_is_one_client_s(tmp_path: Path) -> None:
     held = sorted(number for client in table["clients"] for number in client["records"])
     assert held == list(range(len(dataset.train)))
     assert [sum(client["counts"]) for client in table["clients"]] == [len(c["records"]) for c in table["clients"]]
+
+
+def test_the_bytes_of_all_clients_are_summed_too(tmp_path: Path) -> None:
+    folder, experiment, dataset = RunFolder(tmp_path / "run"), fixture.experiment(tmp_path, 2), fixture.dataset()
+    open_manifest(experiment, dataset, folder, "inprocess")
+    assert read_json(folder.manifest)["bytes_total"] == {"up": 0, "down": 0}
+    told = [{"name": name, "bytes_up": 10, "bytes_down": 7} for name in ("a", "b")]
+    append_line(folder.rounds, {"clients": told})
+    close_manifest(folder)
+    assert read_json(folder.manifest)["bytes_total"] == {"up": 20, "down": 14}
+
+
+def test_where_clients_bring_their_own_data_the_shares_are_empty(tmp_path: Path) -> None:
+    data = dataclasses.replace(fixture.dataset(), train=fixture.dataset(0).train)
+    table = partition_table(fixture.experiment(tmp_path, 3), data)
+    assert [client["records"] for client in table["clients"]] == [[]] * 3
+    assert [client["counts"] for client in table["clients"]] == [[0, 0]] * 3

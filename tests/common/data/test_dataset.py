@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -43,6 +43,7 @@ def test_counts_cover_every_class_and_split() -> None:
     assert class_counts(np.array([2, 2, 0], dtype=np.int64), 4) == [1, 0, 2, 0]
 
 
+@settings(deadline=None)
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 5), st.just(3), st.just(4), st.just(4))))
 def test_normalisation_is_mean_and_deviation_unless_symmetric(images: np.ndarray) -> None:
     mean, std = normalisation(split(images))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from common.config import Data
-from common.data import npz
+from common.data import HOSPITAL_PARTS, SERVER_PARTS, npz
 from common.errors import UserError
 
 
@@ -54,6 +54,65 @@ def test_val_may_be_missing_but_test_may_not(tmp_path: Path) -> None:
     np.savez(tmp_path / "z.npz", **{key: value for key, value in made.items() if key != "val_labels"})
     with pytest.raises(UserError, match="lacks one of val_images and val_labels"):
         npz.locate(data(tmp_path / "z.npz"), tmp_path).open()
+
+
+def only(made: dict[str, Any], *parts: str) -> dict[str, Any]:
+    return {key: value for key, value in made.items() if key.startswith(parts)}
+
+
+def test_a_hospital_s_file_may_hold_train_alone_and_a_server_s_the_rest(tmp_path: Path) -> None:
+    np.savez(tmp_path / "h.npz", **only(arrays(), "train"))
+    np.savez(tmp_path / "s.npz", **only(arrays(), "val", "test"))
+    hospital = npz.locate(data(tmp_path / "h.npz"), tmp_path, HOSPITAL_PARTS).open()
+    server = npz.locate(data(tmp_path / "s.npz"), tmp_path, SERVER_PARTS).open()
+    assert (len(hospital.train.labels), hospital.public, hospital.test) == (40, None, None)
+    assert (len(server.train.labels), server.channels, server.image_size) == (0, 1, 10)
+    assert server.train.read(np.empty(0, np.int64)).shape == (0, 1, 10, 10)
+    assert server.public is not None
+    for file, needs, words in (
+        ("h.npz", ("train", "public", "test"), "lacks test_images, test_labels"),
+        ("h.npz", SERVER_PARTS, "lacks test_images, test_labels"),
+        ("s.npz", HOSPITAL_PARTS, "lacks train_images, train_labels"),
+    ):
+        with pytest.raises(UserError, match=words):
+            npz.locate(data(tmp_path / file), tmp_path, needs).open()
+    np.savez(tmp_path / "t.npz", **only(arrays(), "test"))
+    with pytest.raises(UserError, match="lacks val_images, val_labels"):
+        npz.locate(data(tmp_path / "t.npz"), tmp_path, SERVER_PARTS).open()
+    np.savez(tmp_path / "u.npz", **only(arrays(), "train", "test_labels"))
+    with pytest.raises(UserError, match="lacks one of test_images and test_labels"):
+        npz.locate(data(tmp_path / "u.npz"), tmp_path, HOSPITAL_PARTS).open()
+
+
+def test_a_file_may_name_its_classes_and_say_that_it_is_synthetic(tmp_path: Path) -> None:
+    names = ("normal", "bactérienne", "viral")
+    np.savez(tmp_path / "x.npz", **arrays(), classes=np.array(names), synthetic=True)
+    opened = npz.locate(data(tmp_path / "x.npz"), tmp_path).open()
+    assert (opened.classes, opened.synthetic) == (names, True)
+    np.savez(tmp_path / "pneumoniamnist.npz", **arrays(), classes=np.array(["a", "b"]))
+    opened = npz.locate(data(tmp_path / "pneumoniamnist.npz"), tmp_path).open()
+    assert (opened.classes, opened.synthetic) == (("a", "b"), False)
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"classes": np.array([1, 2])}, "classes must be a list of different names"),
+        ({"classes": np.array("normal")}, "classes must be a list"),
+        ({"classes": np.array(["a", "a"])}, "classes must be a list of different names"),
+        ({"classes": np.array(["a", ""])}, "classes must be a list"),
+        ({"classes": np.array([], dtype="U3")}, "classes must be a list"),
+        ({"classes": np.array(["a", "b"], dtype=object)}, "never read"),
+        ({"classes": np.array(["a"])}, "has label 1, but there are only 1 classes"),
+        ({"synthetic": np.array([True, False])}, "synthetic must be true or false"),
+        ({"synthetic": np.array("yes")}, "synthetic must be true or false"),
+    ],
+)
+def test_classes_that_cannot_be_are_a_sentence(tmp_path: Path, more: dict[str, Any], words: str) -> None:
+    np.savez(tmp_path / "x.npz", **arrays(), **more)
+    with pytest.raises(UserError, match=words) as caught:
+        npz.locate(data(tmp_path / "x.npz"), tmp_path).open()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_missing_file_suggests_the_nearest(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ def test_iid_is_even_and_depends_on_the_seed_alone() -> None:
     assert [part.tolist() for part in first] != [part.tolist() for part in other]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 50), min_size=1, max_size=6))
 def test_explicit_sizes_are_kept_in_proportion(sizes: list[float]) -> None:
     parts = partition(labels_of(300, 3), len(sizes), Data(partition=tuple(sizes)))
@@ -63,6 +64,7 @@ def test_a_small_alpha_concentrates_classes_and_a_large_one_spreads_them() -> No
     assert largest_share("dirichlet:100000") < 0.4
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 9), st.integers(0, 3))
 def test_by_label_gives_every_client_exactly_k_classes(each: int, clients: int, seed: int) -> None:
     labels = labels_of(400, 4)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from common.config import Data
-from common.data import SOURCES, Dataset, Split, prepare
+from common.data import HOSPITAL_PARTS, SERVER_PARTS, SOURCES, Dataset, Split, prepare
 from common.data import preparation as module
 from common.data.pneumonia import patient
 from common.errors import UserError
@@ -227,6 +227,70 @@ def test_the_real_archives_are_prepared(real_data: Path, tmp_path: Path) -> None
     assert_disjoint(grey)
     colour = prepare(Data(source=f"npz:{real_data / 'cifar10-subset.npz'}", train_records=500), tmp_path)
     assert (len(colour.train), colour.channels, len(colour.classes)) == (500, 3, 10)
+
+
+def none_of(*parts: str) -> dict[str, None]:
+    return {f"{part}_{kind}": None for part in parts for kind in ("images", "labels")}
+
+
+def test_a_hospital_s_records_all_train_even_if_a_class_is_missing(tmp_path: Path) -> None:
+    labels = {"train_labels": np.zeros(60, np.int64), "classes": np.array(["normal", "ill", "viral"])}
+    data = save_npz(tmp_path / "x.npz", **none_of("val", "test"), **labels)
+    dataset = prepare(data, tmp_path / "cache", needs=HOSPITAL_PARTS)
+    assert dataset.counts() == {"train": [60, 0, 0], "public": [0, 0, 0], "test": [0, 0, 0]}
+    assert dataset.classes == ("normal", "ill", "viral")
+    assert dataset.notes == ()
+    with np.load(tmp_path / "x.npz") as made:
+        assert (dataset.train.images[:, 0] == made["train_images"]).all(), "in their order"
+    with pytest.raises(UserError, match="lacks test_images"):
+        prepare(data, tmp_path / "cache")
+
+
+def test_nothing_is_cut_out_of_a_hospital_s_folder(tmp_path: Path) -> None:
+    for number in range(20):
+        save_picture(tmp_path / "in" / "a" / f"{number}.png", number)
+    (tmp_path / "in" / "b").mkdir()
+    data = Data(source=f"folder:{tmp_path / 'in'}")
+    dataset = prepare(data, tmp_path / "cache", needs=HOSPITAL_PARTS)
+    assert dataset.counts() == {"train": [20, 0], "public": [0, 0], "test": [0, 0]}
+    with pytest.raises(UserError, match="holds no pictures"):
+        prepare(data, tmp_path / "cache")
+    shutil.rmtree(tmp_path / "in" / "a")
+    (tmp_path / "in" / "a").mkdir()
+    with pytest.raises(UserError, match="no pictures in them"):
+        prepare(data, tmp_path / "cache", needs=HOSPITAL_PARTS)
+
+
+def test_a_server_s_data_may_lack_train_and_are_then_no_simulation_s(tmp_path: Path) -> None:
+    data = save_npz(tmp_path / "x.npz", **none_of("train"))
+    dataset = prepare(data, tmp_path / "cache", needs=SERVER_PARTS)
+    assert dataset.counts() == {"train": [0, 0], "public": [10, 10], "test": [10, 10]}
+    assert (dataset.channels, dataset.image_size, len(dataset.train.records())) == (1, 9, 0)
+    with pytest.raises(UserError, match="the training split has no images"):
+        prepare(data, tmp_path / "cache")
+    with pytest.raises(UserError, match="lacks train_images"):
+        prepare(data, tmp_path / "other cache")
+
+
+def test_a_server_prepares_what_a_simulation_has_prepared_only_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = Data(train_records=60, public_records=12, test_records=30)
+    whole = prepare(data, tmp_path)
+    monkeypatch.setattr(module, "_build", lambda *arguments: pytest.fail("it is prepared already"))
+    served = prepare(data, tmp_path, needs=SERVER_PARTS)
+    assert (served.checksum, served.counts()) == (whole.checksum, whole.counts())
+
+
+@pytest.mark.parametrize("parts", [HOSPITAL_PARTS, SERVER_PARTS])
+def test_parts_that_are_there_are_kept_apart_also_where_they_are_not_needed(
+    tmp_path: Path, parts: tuple[str, ...]
+) -> None:
+    images = np.random.default_rng(5).integers(0, 256, (60, 9, 9), dtype=np.uint8)
+    data = save_npz(tmp_path / "x.npz", train_images=images, test_images=images[40:])
+    dataset = prepare(data, tmp_path / "cache", needs=parts)
+    assert_disjoint(dataset)
+    assert [len(split) for split in (dataset.train, dataset.public, dataset.test)] == [40, 20, 20]
 
 
 def test_every_source_is_described() -> None:

@@ -1,7 +1,7 @@
 """Laws of draws and cuts."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.data.splits import cut, shares, stratified_draw
@@ -13,6 +13,7 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.integers(0, 500))
 def test_shares_sum_up_and_are_within_one_of_exact(weights: list[float], total: int) -> None:
     found = shares(weights, total)
@@ -24,6 +25,7 @@ def test_shares_keep_the_least() -> None:
     assert shares([1000.0, 1.0, 1.0], 5, at_least=1) == [3, 1, 1]
 
 
+@settings(deadline=None)
 @given(labels_lists, st.integers(1, 90), st.integers(0, 5))
 def test_a_draw_is_sorted_without_repeats_and_stratified(values: list[int], count: int, seed: int) -> None:
     labels = np.array(values, dtype=np.int64)
@@ -44,6 +46,7 @@ def test_a_draw_depends_on_its_seed_alone() -> None:
     assert first == again != other
 
 
+@settings(deadline=None)
 @given(labels_lists, st.floats(0.05, 0.6), st.integers(0, 5))
 def test_a_cut_parts_everything_and_takes_the_fraction_of_each_class(
     values: list[int], fraction: float, seed: int
@@ -57,6 +60,7 @@ def test_a_cut_parts_everything_and_takes_the_fraction_of_each_class(
         assert got == (min(max(1, round(fraction * size)), size - 1) if size > 1 else 0)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12)), min_size=1, max_size=80), st.integers(0, 5))
 def test_no_group_straddles_a_cut(records: list[tuple[int, int]], seed: int) -> None:
     labels = np.array([label for label, _ in records], dtype=np.int64)

@@ -1,0 +1,60 @@
+"""Which records a client holds."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.hospital import Hospital
+from common.config import Data, Experiment
+from common.data import HOSPITAL_PARTS, PARTS, Dataset, partition, prepare
+from common.records import Records
+
+
+@dataclass(frozen=True, eq=False)
+class Holding:
+    """A client's records.
+
+    Attributes:
+        dataset: prepared data; the records are some of its training split.
+        index: their numbers there, sorted, int64 [N].
+    """
+
+    dataset: Dataset
+    index: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def records(self, most: int | None = None) -> Records:
+        """Return a copy of the records, at most the first so many."""
+        return self.dataset.train.records(self.index[:most])
+
+
+def simulated_holding(experiment: Experiment, number: int) -> Holding:
+    """Return what a simulated client holds: its part of the description's data. Raises UserError."""
+    dataset = _prepared(experiment.data.model_dump_json())
+    return Holding(dataset, partition(dataset.train.labels, len(experiment.roster()), experiment.data)[number])
+
+
+def hospital_holding(hospital: Hospital) -> Holding:
+    """Return what a hospital holds; the first call may take minutes, so a node asks before it connects.
+
+    With ``share`` its data are split as in an experiment, so that the part is the one of a simulation. Without, every
+    record trains: nothing is set aside for a public or a test split, which are the server's.
+
+    Raises:
+        UserError: as ``common.data.prepare``.
+    """
+    if hospital.share is None:
+        dataset = _prepared(hospital.data.model_dump_json(), tuple(HOSPITAL_PARTS))
+        return Holding(dataset, np.arange(len(dataset.train), dtype=np.int64))
+    part, parts = hospital.share
+    dataset = _prepared(hospital.data.model_dump_json())
+    return Holding(dataset, partition(dataset.train.labels, parts, hospital.data)[part])
+
+
+@functools.lru_cache(maxsize=4)
+def _prepared(data: str, needs: tuple[str, ...] = tuple(PARTS)) -> Dataset:
+    return prepare(Data.model_validate_json(data), needs=needs)

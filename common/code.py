@@ -1,0 +1,28 @@
+"""Which code runs here: a digest that server and nodes compare, for only equal code gives equal results."""
+
+import functools
+from hashlib import sha256
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The folder of the packages: a checkout, or what a Flower App bundle was unpacked into."""
+PACKAGES = ("common", "attacks", "clients")
+"""What a client's work depends on."""
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return the SHA-256 (64 hexadecimal digits) of names and contents of all .py files of ``PACKAGES``; read once."""
+    return digest_of(ROOT)
+
+
+def digest_of(root: Path) -> str:
+    """Return the same digest of the packages below another folder ``root``."""
+    files = sorted(
+        (file.relative_to(root).as_posix(), file) for package in PACKAGES for file in (root / package).rglob("*.py")
+    )
+    digest = sha256()
+    for name, file in files:
+        content = file.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()

@@ -1,0 +1,213 @@
+"""One round: ask the clients that are there, check what they answer, aggregate what is good."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+from torch import Tensor, nn
+
+from common.config import Experiment
+from common.data import Dataset
+from common.exchange import CONFIG, COUNTED, from_record, load_arrays, to_record, told
+from common.folder import RunFolder
+from common.seeds import derive
+from server.checks import Expected, Update, check, clean
+from server.introduction import Participant
+from server.ledgers import facts, planned, problem_with
+from server.lines import asked, not_asked
+from server.message_size import content_bytes
+from server.progress import Progress
+from server.refusal import Refusal
+from server.roster import Attendance
+from server.sampling import Present, seeded_sampling
+from server.score import accuracy, logits_of
+
+
+@dataclass(frozen=True)
+class Hall:
+    """Where the rounds take place: what stays the same in all of them; ``run`` is the token of this server start."""
+
+    folder: RunFolder
+    grid: Grid
+    strategy: Strategy
+    attendance: Attendance
+    experiment: Experiment
+    dataset: Dataset
+    model: nn.Module
+    run: str
+
+
+def run_round(number: int, hall: Hall, progress: Progress) -> dict[str, Any]:
+    """Run a round; return its line for rounds.jsonl, and leave weights, ledgers and strikes in ``progress``."""
+    settings = hall.experiment.federation
+    present = hall.attendance.present(number - 1, progress.excluded)
+    able = [one for one in present if not one.problem and one.name not in progress.excluded]
+    messages, trouble = _messages(number, hall, able, progress)
+    down = {message.metadata.dst_node_id: content_bytes(message.content) for message in messages}
+    able = [participant for participant in able if participant.node in down]
+    _expect(number, able, hall.folder, progress)
+    replies = _by_node(messages, hall.grid.send_and_receive(messages, timeout=settings.round_timeout))
+    excluded = dict(progress.excluded)
+    lines: list[dict[str, Any]] = []
+    good: list[tuple[Message, Update]] = []
+    for participant in able:
+        came = replies[participant.node]
+        answer = _examine(number, participant, came[0], hall, progress) if came else None
+        line = asked(participant, down[participant.node], answer, settings.round_timeout)
+        line["ignored"] = len(came[1:])
+        if isinstance(answer, Update):
+            line["accuracy"] = accuracy(_public_logits(hall, _tensors(answer)), hall.dataset.public.labels)
+            good.append((came[0], answer))
+        _note(number, participant.name, answer, progress, settings.strikes_limit)
+        lines.append(line)
+    names = [str(client.name) for client in hall.experiment.roster()]
+    lines += not_asked(names, present, {line["name"] for line in lines}, excluded)
+    outcome = {"status": "skipped", "reason": trouble} if trouble else _aggregate(number, hall, good, progress)
+    load_arrays(hall.model, progress.arrays)
+    return {
+        "round": number,
+        **outcome,
+        "clients": lines,
+        "accuracy": accuracy(logits_of(hall.model, hall.dataset.public.images), hall.dataset.public.labels),
+        "accuracy_records": len(hall.dataset.public),
+    }
+
+
+def _examine(number: int, participant: Participant, reply: Message, hall: Hall, progress: Progress) -> Update | Refusal:
+    """Check a reply by itself, then against what the client said before and what its weights make of public images."""
+    settings = hall.experiment.federation
+    expected = Expected(
+        progress.arrays,
+        number,
+        hall.run,
+        compressed=settings.update_compression == "int8",
+        # Where the clients bring their own data, the server has no training split to count.
+        examples_limit=settings.examples_limit or len(hall.dataset.train) or None,
+        norm_limit=settings.norm_limit,
+    )
+    result = check(reply, expected, announced=participant.records)
+    if isinstance(result, Refusal):
+        return result
+    before = progress.ledgers.get(participant.name, "")
+    problem = problem_with(result.ledger, before, private=participant.private, last_round=number)
+    if problem:
+        return Refusal(problem, result.bytes)
+    if not np.isfinite(_public_logits(hall, _tensors(result))).all():
+        return Refusal("a model with its weights gives no finite answers", result.bytes)
+    return result
+
+
+def _expect(number: int, able: list[Participant], folder: RunFolder, progress: Progress) -> None:
+    """Remember what those who are about to be asked say of themselves and plan to spend.
+
+    Before anything is sent it is written down: a server that is killed now asks again, and a client may spend twice.
+    """
+    for participant in able:
+        name = participant.name
+        progress.participants[name] = facts(participant, progress.participants.get(name))
+        if spent := planned(participant, number):
+            progress.unconfirmed.setdefault(name, []).append(spent)
+    if any(participant.private for participant in able):
+        progress.save(folder)
+
+
+def _note(number: int, name: str, answer: Update | Refusal | None, progress: Progress, strikes_limit: int) -> None:
+    """Remember the ledger that came with a good update, which says what was spent; or a bad update."""
+    if isinstance(answer, Update):
+        progress.ledgers[name] = answer.ledger
+        progress.unconfirmed.pop(name, None)
+    elif answer is not None and answer.strike:
+        progress.strike(name, number, answer.reason, strikes_limit)
+
+
+def _messages(number: int, hall: Hall, able: list[Participant], progress: Progress) -> tuple[list[Message], str]:
+    """Return the strategy's messages in the clients' order, or why there are none."""
+    if not able:
+        return [], "no client can take part"
+    strategy = hall.strategy
+    config = told(hall.experiment, number, hall.run, hall.dataset)
+    present = cast(Grid, Present(participant.node for participant in able))
+    try:
+        with seeded_sampling(derive(hall.experiment.seed, number, "sampling")):
+            messages = list(strategy.configure_train(number, to_record(progress.arrays), config, present))
+    except (Exception, SystemExit) as error:
+        return [], f"{type(strategy).__name__}.configure_train failed: {type(error).__name__}: {error}"
+    order = {participant.node: participant.number for participant in able}
+    messages = [message for message in messages if message.metadata.dst_node_id in order]
+    if hall.experiment.federation.update_compression == "int8":
+        _tell_counted(messages, able, progress)
+    return sorted(messages, key=lambda message: order[message.metadata.dst_node_id]), ""
+
+
+def _tell_counted(messages: list[Message], able: list[Participant], progress: Progress) -> None:
+    """Tell each client, and nobody else, when its update last counted; ``clients.residual`` says what for."""
+    counted = progress.last_counted()
+    rounds = {participant.node: counted.get(participant.name, 0) for participant in able}
+    for message in messages:
+        # Strategies give all clients one and the same content.
+        config = message.content.config_records.get(CONFIG, ConfigRecord())
+        config = ConfigRecord({**config, COUNTED: rounds[message.metadata.dst_node_id]})
+        message.content = RecordDict({**message.content, CONFIG: config})
+
+
+def _by_node(messages: list[Message], received: Iterable[Message]) -> dict[int, list[Message]]:
+    """Return each asked node's replies, in the order in which they came.
+
+    A reply goes by the message that it answers: where a node is lost, the link answers in its place.
+    """
+    asked_by = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
+    replies: dict[int, list[Message]] = {node: [] for node in asked_by.values()}
+    for reply in received:
+        node = asked_by.get(reply.metadata.reply_to_message_id)
+        if node is not None:
+            replies[node].append(reply)
+    return replies
+
+
+def _aggregate(number: int, hall: Hall, good: list[tuple[Message, Update]], progress: Progress) -> dict[str, Any]:
+    """Aggregate into ``progress.arrays``; a round that cannot is skipped, and the arrays stay."""
+    strategy, quorum = hall.strategy, hall.experiment.quorum()
+    if len(good) < quorum:
+        return {"status": "skipped", "reason": f"{len(good)} good updates; the quorum is {quorum}"}
+    shared = set.intersection(*(set(update.metrics) for _, update in good))
+    replies = [clean(reply, update, sorted(shared)) for reply, update in good]
+    try:
+        record, _ = strategy.aggregate_train(number, replies)
+    except (Exception, SystemExit) as error:
+        return {"status": "skipped", "reason": f"{type(strategy).__name__} failed: {type(error).__name__}: {error}"}
+    if record is None:
+        return {"status": "skipped", "reason": f"{type(strategy).__name__} returned no arrays"}
+    problem = _problem(record, progress.arrays)
+    if problem:
+        return {"status": "skipped", "reason": f"{type(strategy).__name__} {problem}"}
+    arrays = {name: array.to(progress.arrays[name].dtype) for name, array in from_record(record).items()}
+    if not np.isfinite(_public_logits(hall, arrays)).all():
+        return {"status": "skipped", "reason": f"{type(strategy).__name__} made a model that gives no finite answers"}
+    progress.arrays = arrays
+    return {"status": "aggregated", "reason": ""}
+
+
+def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
+    arrays = from_record(record)
+    if arrays.keys() != expected.keys():
+        return "returned arrays of other names"
+    for name, array in arrays.items():
+        if array.shape != expected[name].shape:
+            return f"returned {name} with shape {tuple(array.shape)}"
+        if not torch.isfinite(array).all():
+            return f"returned NaN or infinity in {name}"
+    return ""
+
+
+def _public_logits(hall: Hall, arrays: dict[str, Tensor]) -> np.ndarray:
+    load_arrays(hall.model, arrays)
+    return logits_of(hall.model, hall.dataset.public.images)
+
+
+def _tensors(update: Update) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array) for name, array in update.arrays.items()}

@@ -1,0 +1,40 @@
+"""Which records a client holds: the same in a simulation and in a hospital that has the same data."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from clients.holding import hospital_holding, simulated_holding
+from clients.hospital import Hospital
+from common.config import Data
+from common.errors import UserError
+from tests.clients.client_fixture import tiny
+
+
+@pytest.mark.parametrize("partition", ["iid", "by-label:2", "dirichlet:0.3", [1.0, 3.0]])
+def test_a_share_is_the_simulated_client_s_part(partition: Any) -> None:
+    made = tiny(data__partition=partition)
+    for number in range(2):
+        theirs = simulated_holding(made, number)
+        ours = hospital_holding(Hospital(name="a", data=made.data, share=(number, 2)))
+        assert ours.index.tolist() == theirs.index.tolist()
+        assert torch.equal(ours.records().images, theirs.records().images)
+
+
+def test_without_a_share_every_record_trains(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "r.npz", train_images=images, train_labels=np.arange(30) % 3)
+    holding = hospital_holding(Hospital(name="a", data=Data(source=f"npz:{tmp_path}/r.npz")))
+    assert len(holding) == 30
+    assert torch.equal(holding.records().images[:, 0], torch.from_numpy(images))
+    assert len(holding.records(4)) == 4
+
+
+def test_a_share_of_train_alone_is_a_sentence(tmp_path: Path) -> None:
+    images = np.zeros((30, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "r.npz", train_images=images, train_labels=np.arange(30) % 3)
+    with pytest.raises(UserError, match="lacks test_images"):
+        hospital_holding(Hospital(name="a", data=Data(source=f"npz:{tmp_path}/r.npz"), share=(0, 2)))

@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.folder import RunFolder
+from server.progress import Progress
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    before = Progress(
+        3,
+        {"w": torch.arange(4.0)},
+        rounds=[{"round": 1, "status": "aggregated"}],
+        ledgers={"a": "{}"},
+        unconfirmed={"a": [{"round": 3, "noise_multiplier": 1.0, "sampling_rate": 0.1, "steps": 5, "release": ""}]},
+        participants={"a": {"name": "a"}},
+    )
+    before.strike("b", 2, "holds NaN", 1)
+    before.save(RunFolder(tmp_path))
+    after = Progress.load(RunFolder(tmp_path))
+    assert after is not None
+    assert torch.equal(after.arrays.pop("w"), before.arrays.pop("w"))
+    assert after == before
+
+
+def test_a_client_is_excluded_at_the_limit_and_not_before() -> None:
+    progress = Progress(0, {})
+    for number in (1, 4):
+        progress.strike("a", number, "holds NaN", 3)
+    assert progress.excluded == {}
+    progress.strike("a", 5, "has shape (1,)", 3)
+    assert progress.excluded == {
+        "a": {"round": 6, "reason": "3 of its updates were refused (rounds 1, 4, 5), the last: has shape (1,)"}
+    }
+
+
+def test_a_limit_of_one_excludes_at_once() -> None:
+    progress = Progress(0, {})
+    progress.strike("a", 2, "holds NaN", 1)
+    assert progress.excluded["a"]["reason"] == "1 of its updates was refused (round 2), the last: holds NaN"
+
+
+def test_without_a_checkpoint_there_is_no_progress(tmp_path: Path) -> None:
+    assert Progress.load(RunFolder(tmp_path)) is None
+
+
+def test_a_checkpoint_of_something_else_is_a_sentence(tmp_path: Path) -> None:
+    Progress(1, {"w": torch.zeros(1)}).save(RunFolder(tmp_path))
+    folder = RunFolder(tmp_path)
+    folder.checkpoint.write_bytes(folder.checkpoint.read_bytes().replace(b"unconfirmed", b"somethingel"))
+    with pytest.raises(UserError, match=r"holds no progress that can be resumed .*move it aside"):
+        Progress.load(folder)
