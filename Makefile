@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Where a machine has no GPU, an index of CPU wheels saves gigabytes: PIP_EXTRA_INDEX_URL=... make run
 RUN_ENV := FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
 
-.PHONY: help run test test-slow test-processes check format bench clean
+.PHONY: help run test test-slow test-processes test-docker check format bench clean
 .DEFAULT_GOAL := help
 
 help:  ## show these commands
@@ -15,13 +15,16 @@ run: $(VENV)/.installed  ## install if needed, run the demo, write runs/demo/…
 	$(BIN)/psreval run
 
 test: $(VENV)/.installed-dev  ## install if needed, run the test suite (under 8 minutes on two cores)
-	$(RUN_ENV) $(BIN)/python -m pytest -m "not slow and not processes"
+	$(RUN_ENV) $(BIN)/python -m pytest -m "not slow and not processes and not docker"
 
 test-slow: $(VENV)/.installed-dev  ## the long tests: learning on real images, Ray
 	$(RUN_ENV) $(BIN)/python -m pytest -m slow
 
 test-processes: $(VENV)/.installed-dev  ## tests that start real processes
 	$(RUN_ENV) $(BIN)/python -m pytest -m processes
+
+test-docker: $(VENV)/.installed-dev  ## build the image, start and kill containers (about 10 minutes; skipped without an engine)
+	$(RUN_ENV) $(BIN)/python -m pytest -m docker
 
 check: $(VENV)/.installed-dev  ## lint, format and types, as CI
 	$(BIN)/ruff check .

@@ -21,7 +21,9 @@ from google.protobuf.message import DecodeError
 
 from clients.app import app
 from clients.connection import Connection, LostError, connect, load_key, own_key
+from clients.holding import hospital_holding
 from clients.hospital import load_hospital
+from clients.strategies import build_strategy
 from common.errors import UserError
 from common.exchange import END
 from common.folder import write_bytes
@@ -63,26 +65,32 @@ def run_node(
         report: called with one sentence for each thing that a person may want to know.
 
     Raises:
-        UserError: a mistake in the hospital's description, the certificates or the clock; or patience is at its end.
+        UserError: a mistake in the hospital's description or data, the certificates or the clock; or patience is at
+            its end.
     """
     described = load_hospital(hospital)
     if certificates is not None and not (certificates / "ca.crt").is_file():
         raise UserError(f"--certificates {certificates}: there is no ca.crt; `psreval certificates` makes the folder")
     key = load_key(certificates / "node.key") if certificates else own_key(described.state / "node.key")
     node = Node(hospital.resolve(), described.state / "in-work", report)
-    since, told = time.monotonic(), ""
+    # Mistakes are told here, before a server waits; and preparing data may take longer than a server would.
+    build_strategy(described.client())
+    records = len(hospital_holding(described))
+    since, told, connected = time.monotonic(), "", False
     while True:
         try:
             with connect(server, key, certificates / "ca.crt" if certificates else None) as connection:
-                report(f"{described.name}: connected to {server}")
+                report(f"{described.name}: connected to {server}, with {records} records")
+                connected, told = True, ""
                 apologise(node, connection)
                 while serve_one(node, connection):
-                    since, told = time.monotonic(), ""
+                    pass
             report(f"{described.name}: the run is over")
             if not stay:
                 return
             time.sleep(RETRY)
         except LostError as lost:
+            since, connected = (time.monotonic() if connected else since), False
             if not stay and time.monotonic() - since > patience:
                 raise UserError(
                     f"--server {server}: it {lost}, for {patience:.0f} s; is it running, is the address right, is this "

@@ -156,7 +156,7 @@ class Federation(Section):
 
     rounds: Count = 3
     aggregation: str = "fedavg"
-    """``psreval list aggregation``, or ``file.py:Class`` (a Flower ``Strategy``)."""
+    """``psreval list aggregation``, ``flower:CLASS`` for one of Flower's own, or ``file.py:Class`` (a ``Strategy``)."""
     aggregation_options: dict[str, Any] = Field(default_factory=dict)
     quorum: Annotated[int, Field(ge=1)] | None = None
     """Good updates that a round needs; fewer: the round is skipped. None: half of the clients."""

@@ -8,7 +8,7 @@ import torch
 
 from attacks.craft import craft, options
 from common.config import Budget, Experiment, Section, load
-from common.data import Dataset, prepare
+from common.data import SERVER_PARTS, Dataset, prepare
 from common.errors import UserError
 from common.folder import read_json
 from common.intervals import wilson
@@ -56,7 +56,7 @@ def attack_run(
     folder = find_run(path)
     check_version(folder)
     experiment = load(folder.experiment)
-    dataset = prepare(experiment.data)
+    dataset = prepare(experiment.data, needs=SERVER_PARTS)
     if dataset.checksum != read_json(folder.manifest)["data"]["checksum"]:
         raise UserError(f"{folder.path}: the images of {experiment.data.source} have changed since this run")
     source, scored = _models(experiment, dataset, load_model(folder, experiment, dataset), target, gradients, name)

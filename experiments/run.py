@@ -25,7 +25,7 @@ from common.loading import is_reference
 from experiments.model_card import write_model_card
 from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, finished_federation
-from server.aggregation import build_strategy as build_aggregation
+from server.aggregation import check_rule
 from server.app import run_folder, serve
 from server.deployment import check_deployable
 from server.evaluator import evaluate
@@ -58,6 +58,8 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess", federate:
         raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
     logging.getLogger("flwr").setLevel(logging.ERROR)  # what a round did is in rounds.jsonl
     dataset = prepare(experiment.data, needs=SERVER_PARTS if federate else PARTS)
+    if federate:
+        dataset = dataset.without_training()
     generators: dict[str, nn.Module] = {}
     if not run_folder(runs, experiment, dataset, runner).results.exists():
         check(experiment, dataset, rehearse=federate is None)
@@ -88,7 +90,7 @@ def check(experiment: Experiment, dataset: Dataset, *, rehearse: bool = True) ->
         )
     if experiment.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': this machine's torch sees no GPU; set device = 'cpu' or 'auto'")
-    build_aggregation(experiment.federation.aggregation, experiment.federation.aggregation_options)
+    check_rule(experiment)
     model = initial_model(experiment, dataset)
     check_deployable(model, (dataset.channels, dataset.image_size, dataset.image_size))
     check_attacks(experiment, len(dataset.classes))

@@ -10,7 +10,7 @@ from flwr.common.logger import log
 from flwr.serverapp import Grid, ServerApp
 
 from common.config import Experiment, load
-from common.data import Dataset, prepare
+from common.data import SERVER_PARTS, Dataset, prepare
 from common.folder import RunFolder, write_text
 from server.evaluator import evaluate
 from server.federation import run_federation
@@ -25,7 +25,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation that ``run_config`` names; with ``evaluate = true`` compress and attack its model."""
     experiment = load(_description(str(context.run_config["experiment"])))
-    dataset = prepare(experiment.data)
+    dataset = prepare(experiment.data, needs=SERVER_PARTS)
     folder = run_folder(Path(str(context.run_config["runs"])), experiment, dataset, "flower")
     log(INFO, "psreval: the run is kept in %s", folder.path)
     serve(PollingGrid(grid), experiment, dataset, folder)

@@ -16,6 +16,8 @@ REQUEST_LIMIT = 8 * 2**20
 """Bytes of one request; Flower cuts arrays into pieces of 5 MiB."""
 JOINS_PER_MINUTE = 300
 """Registrations and activations that one address may make a minute; a flood of reconnects is refused."""
+BODY_SECONDS = 300.0
+"""Seconds that a request may take to come whole: a piece of 5 MiB over a line of 140 kbit/s."""
 ADDRESSES_LIMIT = 10_000
 """Addresses that are remembered; the oldest is forgotten first."""
 
@@ -29,6 +31,7 @@ class FrontDoor:
         app: what is behind.
         request_limit: bytes that one request may have.
         joins_per_minute: registrations and activations that one address may make.
+        body_seconds: that a request may take to come whole.
         clock: seconds, for tests.
     """
 
@@ -37,11 +40,13 @@ class FrontDoor:
         app: ASGIApp,
         request_limit: int = REQUEST_LIMIT,
         joins_per_minute: int = JOINS_PER_MINUTE,
+        body_seconds: float = BODY_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app = app
         self._limit = request_limit
         self._joins = joins_per_minute
+        self._seconds = body_seconds
         self._clock = clock
         self._since: OrderedDict[str, list[float]] = OrderedDict()
 
@@ -73,13 +78,19 @@ class FrontDoor:
         return flood
 
     def _counted(self, receive: Receive) -> Receive:
-        """Count what really comes: a request need not announce its length."""
-        seen = 0
+        """Count what really comes, and when: a request need not announce its length, or ever end."""
+        seen, whole = 0, False
+        deadline = asyncio.get_running_loop().time() + self._seconds
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, whole
+            try:
+                async with asyncio.timeout_at(None if whole else deadline):
+                    message = await receive()
+            except TimeoutError:
+                return {"type": "http.disconnect"}
             seen += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if seen > self._limit:
                 # As if the sender had hung up: what is behind reads no further.
                 return {"type": "http.disconnect"}

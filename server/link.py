@@ -9,6 +9,7 @@ directly (``server.link_grid``). Parts of Flower that are private are used here,
 import contextlib
 import logging
 import os
+import resource
 import socket
 import ssl
 import threading
@@ -39,14 +40,15 @@ from starlette.middleware.base import BaseHTTPMiddleware
 
 from common.errors import UserError
 from server.allowance import Allowance, AllowanceLayer
+from server.doorstep import Doorstep
 from server.front_door import FrontDoor
 from server.link_grid import LinkGrid
 from server.link_store import LinkStore
 
 START_TIMEOUT = 30.0
 """Seconds that listening may take to begin."""
-CONCURRENT_REQUESTS = 512
-"""Requests in work at once; more are answered with 503."""
+CONNECTIONS = 4096
+"""Connections at once; requests over more of them are answered with 503."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class Link:
 
 @contextlib.contextmanager
 def open_link(host: str, port: int, reply_limit: int, certificates: Certificates | None = None) -> Iterator[Link]:
-    """Listen for nodes until the block ends; then tell the nodes that the run is over.
+    """Listen for nodes until the block ends; if it ends well, tell the nodes that the run is over.
 
     Args:
         host: address to listen on; ``127.0.0.1`` unless a person asks for more.
@@ -121,6 +123,7 @@ def open_link(host: str, port: int, reply_limit: int, certificates: Certificates
     """
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     logging.getLogger("flwr").setLevel(logging.CRITICAL)  # or whoever knocks writes on this terminal
+    _allow_many_files()
     listener = _listener(host, port)
     store = LinkStore()
     state = InMemoryLinkState(NoOpFederationManager(), store)
@@ -137,9 +140,10 @@ def open_link(host: str, port: int, reply_limit: int, certificates: Certificates
         if not server.started:
             raise UserError(f"--host {host} --port {port}: the server could not begin to listen there")
         yield Link(grid, f"{host}:{listener.getsockname()[1]}", identities)
-    finally:
+        # Not after an error or Ctrl-C: the run can be resumed, and the nodes shall still be there.
         with contextlib.suppress(Exception):
             grid.farewell()
+    finally:
         grid.close()
         server.should_exit = True
         thread.join(timeout=10)
@@ -160,6 +164,14 @@ def _listener(host: str, port: int) -> socket.socket:
             f"--host {host} --port {port}: cannot be listened on ({reason}); choose another with --port, 0 for any"
         ) from None
     return listener
+
+
+def _allow_many_files() -> None:
+    """Let this process hold as many connections as are accepted; many systems begin with 1024 open files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * CONNECTIONS if hard == resource.RLIM_INFINITY else min(2 * CONNECTIONS, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _factory(state: InMemoryLinkState) -> LinkStateFactory:
@@ -197,7 +209,8 @@ def _settings(application: FastAPI, certificates: Certificates | None) -> uvicor
         log_config=None,
         log_level=logging.ERROR,
         access_log=False,
-        limit_concurrency=CONCURRENT_REQUESTS,
+        http=Doorstep,
+        limit_concurrency=CONNECTIONS,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
         ssl_certfile=str(certificates.certificate) if certificates else None,

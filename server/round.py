@@ -24,6 +24,7 @@ from server.message_size import content_bytes
 from server.progress import Progress
 from server.refusal import Refusal
 from server.roster import Attendance
+from server.rules.options import TooFewUpdatesError
 from server.sampling import Present, seeded_sampling
 from server.score import accuracy, logits_of
 
@@ -178,6 +179,8 @@ def _aggregate(number: int, hall: Hall, good: list[tuple[Message, Update]], prog
     replies = [clean(reply, update, sorted(shared)) for reply, update in good]
     try:
         record, _ = strategy.aggregate_train(number, replies)
+    except TooFewUpdatesError as error:
+        return {"status": "skipped", "reason": str(error)}
     except (Exception, SystemExit) as error:
         return {"status": "skipped", "reason": f"{type(strategy).__name__} failed: {type(error).__name__}: {error}"}
     if record is None:

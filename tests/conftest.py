@@ -9,6 +9,10 @@ os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("psreval", deadline=None)  # a busy machine is no defect
+settings.load_profile("psreval")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,6 @@
 """A prepared data set: three disjoint splits of uint8 images."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,6 +73,11 @@ class Dataset:
     def normal(self) -> int | None:
         """The class called "normal", in any case; None where there is none."""
         return next((number for number, name in enumerate(self.classes) if name.casefold() == "normal"), None)
+
+    def without_training(self) -> "Dataset":
+        """Return these data as a server has them whose clients hold their own: the training split is empty."""
+        train = Split(self.train.images[:0], self.train.labels[:0])
+        return dataclasses.replace(self, train=train)
 
     def counts(self) -> dict[str, list[int]]:
         """Return each split's records per class."""

@@ -208,3 +208,17 @@ def test_certificates_that_are_missing_or_wrong_are_one_sentence(tmp_path: Path)
     (tmp_path / "server.key").write_text("no")
     with pytest.raises(UserError, match=r"server\.crt and server\.key"):
         Certificates.load(tmp_path)
+
+
+def test_after_an_error_nodes_are_not_told_that_the_run_is_over(tmp_path: Path) -> None:
+    heard: list[str] = []
+
+    def listen(message: Message) -> Message:
+        heard.append(message.metadata.message_type)
+        return Message(RecordDict(), reply_to=message)
+
+    with contextlib.ExitStack() as stack:
+        with pytest.raises(KeyboardInterrupt), open_link("127.0.0.1", 0, LIMIT) as link:
+            stack.enter_context(node(link, tmp_path / "a", listen))
+            raise KeyboardInterrupt
+    assert heard == []  # the run can be resumed, and the node shall still be there

@@ -61,3 +61,10 @@ def test_black_and_white_halves_do_not_normalise_to_a_symmetric_range() -> None:
     mean, std = normalisation(split(images))
     assert mean == [0.49]
     assert std == [0.5]
+
+
+def test_without_training_there_is_nothing_to_train_on_and_the_rest_is_the_same() -> None:
+    whole = dataset("a", "b")
+    left = whole.without_training()
+    assert (len(left.train), left.channels, left.image_size) == (0, whole.channels, whole.image_size)
+    assert (left.public, left.test, left.checksum) == (whole.public, whole.test, whole.checksum)
