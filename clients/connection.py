@@ -52,6 +52,8 @@ from common.folder import write_bytes
 
 HEARTBEAT = 10.0
 """Seconds for which a sign of life counts, Flower's least; a node that gives none for twice as long is lost."""
+GOODBYE = 3.0
+"""Seconds that a node waits for its goodbye to be heard."""
 CLOCK_TOLERANCE = 4.0
 """Seconds by which a node's clock may be ahead; Flower refuses signatures from further in the future."""
 
@@ -150,8 +152,19 @@ def connect(server: str, key: EllipticCurvePrivateKey, authority: Path | None) -
             try:
                 yield Connection(client, node)
             finally:
-                with contextlib.suppress(httpx.HTTPError):
-                    client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
+                _leave(client, node)
+
+
+def _leave(client: FleetHttpClient, node: Node) -> None:
+    """Say goodbye, but do not wait long for a server that may be gone."""
+
+    def say() -> None:
+        with contextlib.suppress(Exception):  # what is not heard, the missing heartbeats tell
+            client.DeactivateNode(DeactivateNodeRequest(node_id=node.node_id))
+
+    thread = Thread(target=say, name="goodbye", daemon=True)
+    thread.start()
+    thread.join(timeout=GOODBYE)
 
 
 @contextlib.contextmanager
@@ -160,7 +173,7 @@ def _heartbeat(client: FleetHttpClient, node: Node) -> Iterator[None]:
 
     def beat() -> None:
         while not stopped.wait(HEARTBEAT / 2):
-            with contextlib.suppress(httpx.HTTPError):  # what has been lost, the next question for messages tells
+            with contextlib.suppress(Exception):  # what has been lost, the next question for messages tells
                 client.SendNodeHeartbeat(SendNodeHeartbeatRequest(node=node, heartbeat_interval=HEARTBEAT))
 
     thread = Thread(target=beat, name="heartbeat", daemon=True)
@@ -169,7 +182,6 @@ def _heartbeat(client: FleetHttpClient, node: Node) -> Iterator[None]:
         yield
     finally:
         stopped.set()
-        thread.join(timeout=HEARTBEAT)
 
 
 @contextlib.contextmanager

@@ -100,14 +100,12 @@ def server(
 
     from common.config import load, setting
     from experiments.console import print_verdict, progress
-    from experiments.processes import listen
-    from experiments.run import run as run_experiment
+    from experiments.hospitals import serve_hospitals
 
     experiment = load(file, dict(setting(change) for change in changes or []))
     say = partial(print, "psreval server:", file=sys.stderr, flush=True)
-    federate = partial(listen, host=host, port=port, certificates=certificates, report=say)
     with progress(quiet, None if quiet else say):
-        folder = run_experiment(experiment, runs, "server", federate)
+        folder = serve_hospitals(experiment, runs, host=host, port=port, certificates=certificates, report=say)
     if print_verdict(folder):
         raise typer.Exit(EXIT_THRESHOLD)
 
@@ -142,8 +140,8 @@ def node(
 def certificates(
     folder: Annotated[Path, typer.Argument(help="Where the folders of the authority, the server and each node lie.")],
     servers: Annotated[
-        list[str], typer.Option("--server", help="DNS name or address of the server (may be repeated).")
-    ],
+        list[str] | None, typer.Option("--server", help="DNS name or address of the server (may be repeated).")
+    ] = None,
     nodes: Annotated[
         list[str] | None, typer.Option("--node", help="A hospital's name, as in the description (may be repeated).")
     ] = None,
@@ -155,7 +153,7 @@ def certificates(
     """
     from experiments.certificates import make_certificates
 
-    for sentence in make_certificates(folder, servers, nodes or [], days=days):
+    for sentence in make_certificates(folder, servers or [], nodes or [], days=days):
         print(sentence)
 
 

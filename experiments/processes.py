@@ -17,10 +17,9 @@ from common.errors import UserError
 from common.exchange import arrays_of
 from common.folder import RunFolder, write_text
 from experiments.run import Work
-from server.checks import SMALL_LIMIT
+from server.checks import reply_limit
 from server.federation import initial_model
-from server.link import Certificates, open_link
-from server.weights import most_bytes
+from server.link import open_link
 
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout that this process runs; the nodes run the same."""
@@ -32,28 +31,6 @@ PARENT = "PSREVAL_PARENT"
 """Environment variable: the process without which a node has no reason to live."""
 
 
-def listen(
-    experiment: Experiment,
-    dataset: Dataset,
-    folder: RunFolder,
-    work: Work,
-    *,
-    host: str,
-    port: int,
-    certificates: Path | None,
-    report: Callable[[str], None],
-) -> None:
-    """Serve nodes that others start: ``psreval server``.
-
-    Raises:
-        UserError: the address or the certificates cannot be used; or what ``work`` raises.
-    """
-    loaded = Certificates.load(certificates) if certificates else None
-    with open_link(host, port, reply_limit(experiment, dataset), loaded) as link:
-        report(f"listening on {link.address} {'with TLS, for known keys' if loaded else 'without TLS, for anybody'}")
-        work(link.grid, link.identities)
-
-
 def simulate(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
     """Start a node for each client of the description, serve them on loopback, and leave no process behind.
 
@@ -62,16 +39,10 @@ def simulate(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: 
     """
     with (
         _nodes(experiment, folder) as start,
-        open_link("127.0.0.1", 0, reply_limit(experiment, dataset)) as link,
+        open_link("127.0.0.1", 0, reply_limit(arrays_of(initial_model(experiment, dataset)))) as link,
     ):
         start(link.address)
         work(link.grid, link.identities)
-
-
-def reply_limit(experiment: Experiment, dataset: Dataset) -> int:
-    """Return the bytes that one reply may have: all that the checks would read, and room for its wrapping."""
-    arrays = arrays_of(initial_model(experiment, dataset))
-    return most_bytes(arrays, compressed=False) + SMALL_LIMIT + 2**20
 
 
 @contextlib.contextmanager

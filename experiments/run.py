@@ -56,7 +56,8 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess", federate:
     """
     if federate is None and runner not in RUNNERS:
         raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
-    logging.getLogger("flwr").setLevel(logging.ERROR)  # what a round did is in rounds.jsonl
+    # What a round did is in rounds.jsonl; where others join, Flower would log each attempt with its key.
+    logging.getLogger("flwr").setLevel(logging.CRITICAL if federate else logging.ERROR)
     dataset = prepare(experiment.data, needs=SERVER_PARTS if federate else PARTS)
     if federate:
         dataset = dataset.without_training()

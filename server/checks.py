@@ -113,6 +113,11 @@ def _sizes(content: RecordDict, expected: Expected) -> None:
         raise RefusedError(f"its metrics and settings have {sent} bytes; at most {SMALL_LIMIT} are read")
 
 
+def reply_limit(received: Mapping[str, Tensor]) -> int:
+    """Return the bytes that a reply may have on the wire: all that these checks would read, and room for wrapping."""
+    return most_bytes(received, compressed=False) + SMALL_LIMIT + 2**20
+
+
 def _kinds(content: RecordDict) -> None:
     for kind, records, name in (
         ("arrays", content.array_records, ARRAYS),

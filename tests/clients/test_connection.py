@@ -7,6 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, ObjectPushError
 
 from clients.connection import LostError, connect, load_key, own_key, told
 from common.errors import UserError
@@ -51,6 +52,12 @@ def test_a_server_that_is_not_there_is_lost_not_fatal(tmp_path: Path) -> None:
 def test_a_wrong_clock_is_told_as_such(ahead: float, word: str) -> None:
     with pytest.raises(UserError, match=f"clock is 3[56][0-9][0-9] s {word} the server's"), told():
         raise failed(401, -ahead)
+
+
+@pytest.mark.parametrize("error", [ObjectPullError("part", "gone"), ObjectPushError("part", 1, "session")])
+def test_parts_that_the_server_wants_no_more_are_lost_not_fatal(error: Exception) -> None:
+    with pytest.raises(LostError, match="has gone on without this node"), told():
+        raise error
 
 
 def test_a_right_clock_and_a_refusal_is_lost() -> None:

@@ -81,3 +81,16 @@ def test_a_flood_of_joins_is_refused_until_a_minute_has_passed() -> None:
     assert knock(door, FLEET + "pull-messages") == 200  # who has joined goes on
     now[0] = 61.0
     assert knock(door, FLEET + "register-node") == 200
+
+
+def test_a_request_that_never_ends_is_given_up() -> None:
+    door = FrontDoor(behind, body_seconds=0.05)
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    scope = {"type": "http", "path": FLEET + "push-object", "headers": [], "client": ("10.0.0.1", 1)}
+    asyncio.run(asyncio.wait_for(door(scope, receive, send), 20))
