@@ -73,12 +73,13 @@ def _nodes(experiment: Experiment, folder: RunFolder) -> Iterator[Callable[[str]
         over.set()
         while any(process.poll() is None for process in running.values()) and time.monotonic() < deadline:
             time.sleep(0.05)
-        for process in running.values():
-            process.kill()
-        for watch in watches:
-            watch.join()
-        for process in running.values():
-            process.wait()
+        while True:  # a watch may just be starting a node again
+            for process in running.values():
+                process.kill()
+                process.wait()
+            if not any(watch.is_alive() for watch in watches):
+                break
+            time.sleep(0.01)
 
 
 def _command(experiment: Experiment, client: Client, number: int, folder: RunFolder, address: str) -> list[str]:

@@ -1,8 +1,7 @@
 """A Flower Grid straight on the SuperLink's state, in the same process: no socket, no token, no app bundle."""
 
-import contextlib
-import threading
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from flwr.app import ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.app.message import make_message, remove_content_from_message
@@ -29,8 +28,6 @@ from server.unpacking import unpacked_size
 
 POLL = 0.05
 """Seconds between two looks at the state; it lies in this process, so a look is cheap."""
-TASK_HEARTBEAT = 10.0
-"""Seconds between signs of life without which Flower ends a run after a minute."""
 FAREWELL = 5.0
 """Seconds that nodes are given to hear that the run is over."""
 
@@ -59,9 +56,9 @@ class LinkGrid(Grid):
         state.claim_task(self._task)
         state.activate_task(self._task)
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, 1, self._task
-        self._closed = threading.Event()
-        self._heart = threading.Thread(target=self._beat, name="link heartbeat", daemon=True)
-        self._heart.start()
+        # Flower ends a run whose ServerApp gives no sign of life for a minute. This one lives in the same process, and
+        # neither a pause of the machine nor a clock that is set forward shall end it.
+        state.task_token_store[self._task].active_until = datetime.max.replace(tzinfo=UTC)
 
     def set_run(self, run: Run) -> None:
         """Set the run."""
@@ -184,11 +181,4 @@ class LinkGrid(Grid):
 
     def close(self) -> None:
         """End the run; nodes that ask for messages find none."""
-        self._closed.set()
-        self._heart.join()
         self._state.finish_task(self._task, SubStatus.COMPLETED, "")
-
-    def _beat(self) -> None:
-        while not self._closed.wait(TASK_HEARTBEAT):
-            with contextlib.suppress(Exception):
-                self._state.acknowledge_task_heartbeat(self._task)

@@ -4,12 +4,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
+from flwr.supercore.corestate import in_memory_corestate
 
 from clients.connection import Connection, LostError, connect, own_key
 from common.errors import UserError
@@ -217,8 +219,20 @@ def test_after_an_error_nodes_are_not_told_that_the_run_is_over(tmp_path: Path) 
         heard.append(message.metadata.message_type)
         return Message(RecordDict(), reply_to=message)
 
-    with contextlib.ExitStack() as stack:
-        with pytest.raises(KeyboardInterrupt), open_link("127.0.0.1", 0, LIMIT) as link:
+    def interrupted() -> None:
+        with open_link("127.0.0.1", 0, LIMIT) as link:
             stack.enter_context(node(link, tmp_path / "a", listen))
             raise KeyboardInterrupt
+
+    with contextlib.ExitStack() as stack, pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert heard == []  # the run can be resumed, and the node shall still be there
+
+
+def test_a_pause_of_hours_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = in_memory_corestate.now
+    with open_link("127.0.0.1", 0, LIMIT) as link:
+        monkeypatch.setattr(in_memory_corestate, "now", lambda: now() + timedelta(hours=5))
+        with node(link, tmp_path / "a") as a:
+            (reply,) = ask(link, a)
+            assert not reply.has_error()
