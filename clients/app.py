@@ -12,7 +12,7 @@ from flwr.common.logger import log
 from torch import Tensor, nn
 
 from clients.asked import Asked, asked
-from clients.budget import Budget, KeptLedger
+from clients.budget import Budget, BudgetSpentError, KeptLedger
 from clients.honest import Honest, Setting
 from clients.hospital import local_name
 from clients.memory import Introduction, read_introduction, read_ledger, write_introduction
@@ -30,6 +30,8 @@ from common.threads import torch_threads
 
 app = ClientApp()
 """What ``clients.app:app`` in pyproject.toml names."""
+NO_ROOM = "its privacy budget does not allow this round"
+"""All that a server hears of it: ε, budgets and what other runs spent are the hospital's own affair."""
 
 
 @app.query()
@@ -104,7 +106,8 @@ def _introduced(request: Asked, place: Place) -> Introduction:
     if budget is not None:
         with place.own_affair("the ledgers of its other runs cannot be read"):
             others = place.memory.other_runs()
-        budget.check_plan(others)
+        with place.own_affair("its privacy budget does not allow this run"):
+            budget.check_plan(others)
         if introduction.rounds != rounds:
             log(WARNING, "psreval: now %d rounds; its plan stays the one for %d", rounds, introduction.rounds)
         if not place.experiment.privacy.secure_noise:
@@ -140,7 +143,8 @@ def _trained(received: dict[str, Tensor], request: Asked, place: Place) -> Recor
     _check_kept(place, introduction)
     ledger = Ledger() if introduction.plan is None else KeptLedger(place.memory, _budget(place, introduction))
     if isinstance(ledger, KeptLedger):
-        ledger.check_room(request.round)
+        with place.own_affair(NO_ROOM):  # also where the ledgers of other runs cannot be read
+            ledger.check_room(request.round)
     model, device = place.model(request), place.device()
     _load(model, received)
     model.to(device)
@@ -157,7 +161,8 @@ def _trained(received: dict[str, Tensor], request: Asked, place: Place) -> Recor
         plan=introduction.plan,
         discreet=place.hospital is not None,
     )
-    update, metrics, examples = _rounds_work(strategy, model, place.holding.records(), received)
+    with place.own_affair(NO_ROOM, BudgetSpentError):
+        update, metrics, examples = _rounds_work(strategy, model, place.holding.records(), received)
     return RecordDict(
         {
             ARRAYS: _sent(update, received, request, place),

@@ -57,6 +57,12 @@ GOODBYE = 3.0
 CLOCK_TOLERANCE = 4.0
 """Seconds by which a node's clock may be ahead; Flower refuses signatures from further in the future."""
 
+_ANSWERS = {
+    403: "is ending its run",
+    412: "does not admit this node now: its key is not known there, or a node with it was connected seconds ago",
+}
+"""What Flower's answers mean, by status."""
+
 
 class LostError(Exception):
     """The server cannot be reached, or does not know this node any more; another attempt may succeed."""
@@ -199,10 +205,11 @@ def told() -> Iterator[None]:
         raise LostError(f"cannot be reached ({error})") from error
     except httpx.HTTPStatusError as error:
         _check_clock(error.response)
-        raise LostError(f"answered {error.response.status_code} {_reason(error.response)}".strip()) from error
+        status = error.response.status_code
+        raise LostError(_ANSWERS.get(status) or f"answered {status} {_reason(error.response)}".strip(" .")) from error
     except (ObjectPullError, ObjectPushError) as error:  # the server waits no longer for this message or reply
         raise LostError(f"has gone on without this node ({type(error).__name__})") from error
-    except (ValueError, RuntimeError, KeyError) as error:  # an answer that cannot be read, parts that are gone
+    except (httpx.RequestError, ValueError, RuntimeError, KeyError) as error:  # cannot be read; parts that are gone
         raise LostError(f"gave an answer that cannot be used ({error})") from error
 
 
@@ -245,6 +252,5 @@ def own_key(file: Path) -> EllipticCurvePrivateKey:
     """Return the key in ``file``, made at the first call: without certificates it only keeps a restarted node's id."""
     if not file.exists():
         key = generate_private_key(SECP384R1())
-        write_bytes(file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-        file.chmod(0o600)
+        write_bytes(file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), mode=0o600)
     return load_key(file)

@@ -1,6 +1,8 @@
 """A hospital's own file: what it does, with which data, how privately; a server cannot change any of it."""
 
+import functools
 import json
+import math
 import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -9,9 +11,11 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from common.config import AdversarialTraining, Client, Data, Experiment, Privacy, Section, validated
+from common.data import partition, prepare
 from common.errors import UserError
 from common.folder import write_text
 from common.loading import is_reference
+from common.privacy import calibrate
 from common.tree import resolve
 
 
@@ -85,19 +89,29 @@ class Hospital(Section):
     ) -> "Hospital":
         """Return the hospital that does what ``client`` of the description would do in a simulation.
 
+        With a given ``privacy.noise_multiplier`` its budget is ε of the description, or what follows from that noise if
+        that is more: nothing refuses it in a simulation. The description's data are then prepared, to count records.
+
         Args:
             experiment: the description; its model's own file, if it has one, is allowed.
             client: one of its roster.
             data: the hospital's own; None: the description's, of which ``share`` names the client's part.
             share, state: as in the file.
+
+        Raises:
+            UserError: with a given noise multiplier, as ``common.data.prepare`` and ``common.privacy.calibrate``.
         """
+        private = experiment.is_private(client)
+        epsilon = experiment.privacy.epsilon
+        if private and experiment.privacy.noise_multiplier is not None:
+            epsilon = max(epsilon, _following_epsilon(experiment, client))
         return cls(
             name=str(client.name),
             data=data or experiment.data,
             strategy=client.strategy,
             options=client.options,
             adversarial_training=client.adversarial_training,
-            privacy=HospitalPrivacy(**{**dict(experiment.privacy), "enabled": experiment.is_private(client)}),
+            privacy=HospitalPrivacy(**{**dict(experiment.privacy), "enabled": private, "epsilon": epsilon}),
             state=Path(state),
             share=share,
             code=(experiment.model.name,) if is_reference(experiment.model.name) else (),
@@ -154,6 +168,25 @@ def local_name(reference: str) -> str:
         return reference
     path, _, name = reference.rpartition(":")
     return f"{PurePosixPath(path).name}:{name}"
+
+
+def _following_epsilon(experiment: Experiment, client: Client) -> float:
+    """Return the ε after all rounds of a client whose noise is given, rounded up to hundredths."""
+    names = [other.name for other in experiment.roster()]
+    plan = calibrate(
+        experiment.privacy,
+        records=_share_sizes(experiment.data.model_dump_json(), len(names))[names.index(client.name)],
+        batch_size=experiment.training.batch_size,
+        local_epochs=experiment.training.local_epochs,
+        rounds=experiment.federation.rounds,
+    )
+    return math.ceil(plan.epsilon * 100) / 100
+
+
+@functools.lru_cache(maxsize=4)
+def _share_sizes(data: str, parts: int) -> tuple[int, ...]:
+    described = Data.model_validate_json(data)
+    return tuple(len(share) for share in partition(prepare(described).train.labels, parts, described))
 
 
 def _resolved(tree: dict[str, Any], base: Path) -> dict[str, Any]:

@@ -31,6 +31,8 @@ except ImportError:  # not on Windows: two processes with one state could then b
 
 LEDGER, INTRODUCTION = "ledger.json", "introduction.json"
 """Names of what is remembered."""
+_OWN = 0o600
+"""A hospital's state is for its node alone."""
 
 
 class Memory(Protocol):
@@ -68,7 +70,7 @@ class InFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a file whole or not at all. Raises UserError: the disk is full, or not ours to write."""
-        write_text(self.state / self.run / name, text)
+        write_text(self.state / self.run / name, text, mode=_OWN)
 
     def read_arrays(self, name: str) -> dict[str, Tensor]:
         """Return what a safetensors file holds, nothing if there is no such file. Raises UserError: damaged."""
@@ -77,7 +79,7 @@ class InFolder:
 
     def write_arrays(self, name: str, arrays: Mapping[str, Tensor]) -> None:
         """Write a safetensors file whole or not at all. Raises UserError as ``write``."""
-        write_arrays(self.state / self.run / name, arrays)
+        write_arrays(self.state / self.run / name, arrays, mode=_OWN)
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

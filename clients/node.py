@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from flwr.app import Context, Error, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Error, Message, MessageType, RecordDict
 from flwr.app.message import remove_content_from_message
 from flwr.common.constant import ErrorCode
 from flwr.common.serde import message_from_proto, message_to_proto
@@ -25,7 +25,7 @@ from clients.holding import hospital_holding
 from clients.hospital import load_hospital
 from clients.strategies import build_strategy
 from common.errors import UserError
-from common.exchange import END
+from common.exchange import CLIENT, END, REFUSAL
 from common.folder import write_bytes
 
 POLL = 0.2
@@ -43,6 +43,12 @@ class Node:
     """Names the message that is being worked on, so that a process that died in its work says so when it is back."""
     report: Callable[[str], None]
     contexts: dict[int, Context] = field(default_factory=dict)
+    unsent: Message | None = None
+    """A reply that a broken connection kept from the server; it is sent once more."""
+    updates: int = 0
+    """Rounds to which this node has sent an update."""
+    refusal: str = ""
+    """Why it takes no part, if it said so last."""
 
 
 def run_node(
@@ -85,9 +91,12 @@ def run_node(
                 apologise(node, connection)
                 while serve_one(node, connection):
                     pass
-            report(f"{described.name}: the run is over")
+            report(f"{described.name}: the run is over; this node took part in {node.updates} of its rounds")
+            if not stay and node.refusal and not node.updates:
+                raise UserError(f"{described.name} took no part: {node.refusal}")
             if not stay:
                 return
+            node.updates, node.refusal = 0, ""
             time.sleep(RETRY)
         except LostError as lost:
             since, connected = (time.monotonic() if connected else since), False
@@ -112,8 +121,11 @@ def serve_one(node: Node, connection: Connection) -> bool:
     write_bytes(node.in_work, message_to_proto(remove_content_from_message(message)).SerializeToString())
     started = time.monotonic()
     reply = _answer(node, connection, message)
+    _note(node, message, reply)
+    node.unsent = None if ended else reply
     with contextlib.suppress(LostError) if ended else contextlib.nullcontext():
         connection.send(reply, time.monotonic() - started)
+    node.unsent = None
     node.in_work.unlink(missing_ok=True)
     return not ended
 
@@ -131,9 +143,27 @@ def _answer(node: Node, connection: Connection, message: Message) -> Message:
         return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, type(error).__name__), reply_to=message)
 
 
+def _note(node: Node, message: Message, reply: Message) -> None:
+    """Tell the hospital what its node refuses, once for each sentence, and count its updates."""
+    if reply.has_error():
+        return
+    refusal = str(reply.content.config_records.get(CLIENT, ConfigRecord()).get(REFUSAL, ""))
+    if refusal and refusal != node.refusal:
+        node.report(f"takes no part: {refusal}")
+    if refusal or message.metadata.message_type == MessageType.TRAIN:
+        node.updates += not refusal
+        node.refusal = refusal
+
+
 def apologise(node: Node, connection: Connection) -> None:
     """Tell the server of work that died with an earlier process of this node; it need not wait for the timeout."""
     if not node.in_work.exists():
+        return
+    if node.unsent is not None and node.unsent.metadata.src_node_id == connection.node_id:
+        unsent, node.unsent = node.unsent, None
+        with contextlib.suppress(LostError):  # the server may have stopped waiting for it
+            connection.send(unsent)
+        node.in_work.unlink(missing_ok=True)
         return
     with contextlib.suppress(DecodeError, LostError, ValueError):
         message = message_from_proto(WireMessage.FromString(node.in_work.read_bytes()))

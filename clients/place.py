@@ -60,9 +60,9 @@ class Place:
         return self.experiment.is_private(self.client)
 
     @contextlib.contextmanager
-    def own_affair(self, problem: str) -> Iterator[None]:
-        """Tell a hospital's mistakes in its own log, and the server only that there is a ``problem``."""
-        with _own_affair(self.hospital.name if self.hospital else None, problem):
+    def own_affair(self, problem: str, kind: type[UserError] = UserError) -> Iterator[None]:
+        """Tell a hospital's mistakes of this kind in its own log, and the server only that there is a ``problem``."""
+        with _own_affair(self.hospital.name if self.hospital else None, problem, kind):
             yield
 
     def model(self, asked: Asked) -> nn.Module:
@@ -102,7 +102,8 @@ def place_of(asked: Asked, context: Context) -> Place:
             "HOSPITAL.toml`, or by flower-supernode --node-config 'hospital=\"/path/HOSPITAL.toml\"' (partition-id "
             "alone is for simulations)"
         )
-    asked.check_data(place.holding.dataset, str(place.client.name))
+    with place.own_affair("its data are not like the server's (classes, channels or image size)"):
+        asked.check_data(place.holding.dataset, str(place.client.name))
     return place
 
 
@@ -180,11 +181,11 @@ def _in_ray() -> bool:
 
 
 @contextlib.contextmanager
-def _own_affair(owner: str | None, problem: str) -> Iterator[None]:
+def _own_affair(owner: str | None, problem: str, kind: type[UserError] = UserError) -> Iterator[None]:
     try:
         yield
-    except UserError as error:
+    except kind as error:
         if owner is None:
             raise
-        log(ERROR, "psreval: %s: %s", owner, error)
+        log(ERROR, "psreval: %s: %s", owner, str(error).removeprefix(f"{owner}: "))
         raise UserError(f"{owner}: {problem}; its own log says why") from None

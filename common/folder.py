@@ -1,5 +1,6 @@
 """A run's folder: where each thing lies, and writes that never leave half a file."""
 
+import errno
 import json
 import os
 import shutil
@@ -94,13 +95,19 @@ class RunFolder:
         return self.path / "MODEL_CARD.md"
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all.
+def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+    """Write a file whole or not at all; once this returns, it outlasts a power cut.
+
+    Args:
+        path: the file; folders that are missing are made.
+        content: what it shall hold.
+        mode: who may read and write it, as for ``os.chmod``; nobody else ever may, not even while it is written.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
     try:
+        oldest = _existing(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -108,11 +115,12 @@ def write_bytes(path: Path, content: bytes) -> None:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, mode)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
+        _keep_names(path, oldest)
     except OSError as error:
         free = shutil.disk_usage(_existing(path)).free // 2**20
         raise UserError(
@@ -120,9 +128,9 @@ def write_bytes(path: Path, content: bytes) -> None:
         ) from None
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text whole or not at all. Raises UserError as ``write_bytes``."""
-    write_bytes(path, text.encode())
+def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
+    """Write UTF-8 text whole or not at all. ``mode`` and UserError as ``write_bytes``."""
+    write_bytes(path, text.encode(), mode=mode)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -151,8 +159,10 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
             yield json.loads(line)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
-    """Write named tensors as safetensors, whole or not at all. Raises UserError as ``write_bytes``."""
+def write_arrays(
+    path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, mode: int = 0o644
+) -> None:
+    """Write named tensors as safetensors, whole or not at all. ``mode`` and UserError as ``write_bytes``."""
     content = save_tensors({name: array.detach().cpu().contiguous() for name, array in arrays.items()})
     if metadata:
         # The library writes metadata in an order that changes from call to call; equal content shall be equal bytes.
@@ -160,7 +170,7 @@ def write_arrays(path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str
         header = json.dumps({"__metadata__": dict(metadata)} | json.loads(content[8 : 8 + size]), separators=(",", ":"))
         padded = header.encode().ljust(-(-len(header.encode()) // 8) * 8)
         content = len(padded).to_bytes(8, "little") + padded + content[8 + size :]
-    write_bytes(path, content)
+    write_bytes(path, content, mode=mode)
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:
@@ -169,6 +179,23 @@ def read_arrays(path: Path) -> dict[str, Tensor]:
         return load_tensors(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} could not be read: {error}") from None
+
+
+def _keep_names(path: Path, oldest: Path) -> None:
+    """Have the disk keep the file's name, and those of the folders below ``oldest`` that were made for it."""
+    if os.name == "nt":  # cannot open a folder
+        return
+    for folder in path.parents:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network disks cannot do it for folders
+                raise
+        finally:
+            os.close(handle)
+        if folder == oldest:
+            return
 
 
 def _existing(path: Path) -> Path:

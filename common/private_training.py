@@ -30,6 +30,8 @@ from common.training import build_optimizer, check_finite, own_random_state, to_
 
 _GRADIENTS_LIMIT = 2**28
 """Numbers held in per-record gradients at once (1 GiB), whatever ``physical_batch_size`` allows."""
+_LARGEST = 1e18
+"""Largest number in a gradient that counts; far below what overflows, so that clipping stays exact."""
 
 
 def train_privately(
@@ -51,7 +53,8 @@ def train_privately(
     over all parameters to ``plan.clip_norm``, adds normal noise of standard deviation ``noise_multiplier * clip_norm``
     to their sum, and divides by the *expected* batch size. A step that draws nobody is still a step: noise alone.
     One record's data thus moves a step's sum by at most ``clip_norm``, provided that no two of ``records`` stem from
-    the same original: a changed copy must replace its record.
+    the same original: a changed copy must replace its record. A record whose gradient is not finite, or close to
+    overflow, counts as zero in that step.
 
     With ``privacy.secure_noise`` batches and noise come from 256 bits of the operating system's entropy, and the noise
     is summed from four draws in double precision (Holohan & Braghin 2021, arXiv 2107.10138). Without it they follow
@@ -75,7 +78,8 @@ def train_privately(
         client.
 
     Raises:
-        UserError: batch norm or another layer that mixes records; parameters without gradients; too many records.
+        UserError: batch norm or another layer that mixes records; parameters without gradients; too many records;
+            received weights that are not finite, of which nothing is entered in the ledger.
         TrainingError: a parameter is not finite any more.
     """
     if len(records) > plan.records:
@@ -84,6 +88,7 @@ def train_privately(
             "replace records instead of adding any, since copies of a record multiply its influence"
         )
     refuse_mixing_layers(model)
+    _refuse_infinite_weights(model)
     model.to(device)
     release = "" if privacy.secure_noise else _release(model, seed)
     entry = Entry(round, plan.noise_multiplier, plan.sampling_rate, plan.steps_per_round, release)
@@ -122,6 +127,15 @@ def refuse_mixing_layers(model: nn.Module) -> None:
         problems = ModuleValidator.validate(model, strict=False)
     if problems:
         raise UserError(f"privacy.enabled: the model cannot be trained by DP-SGD: {problems[0]}")
+
+
+def _refuse_infinite_weights(model: nn.Module) -> None:
+    for name, array in model.state_dict().items():
+        if not bool(torch.isfinite(array).all()):
+            raise UserError(
+                f"privacy.enabled: '{name}' of the received weights is not finite, so every record would count as "
+                "zero and the privacy be spent on noise; let the server send finite weights"
+            )
 
 
 def _step(
@@ -183,11 +197,22 @@ class Noise:
 
 
 class _NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' optimiser with our noise in place of torch's generator."""
+    """Opacus' optimiser with our noise in place of torch's generator, and sums that no record can make infinite."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, *, noise: Noise, **settings: float) -> None:
         super().__init__(optimizer, **settings)
         self._noise = noise
+
+    def clip_and_accumulate(self) -> None:
+        # Clipping turns an infinite gradient into NaN. A server that sends weights under which a single record
+        # overflows would then learn, from a training that fails, exactly whether the record is there, at any epsilon.
+        # A contribution of zero is within the clip norm, so what is promised of the sum holds.
+        gradients = [gradient.flatten(1) for gradient in self.grad_samples]
+        if len(gradients[0]) > 0:
+            largest = torch.stack([gradient.norm(math.inf, dim=1) for gradient in gradients]).amax(0)
+            for parameter in self.params:
+                parameter.grad_sample[~(largest <= _LARGEST)] = 0  # the comparison is false for NaN as well
+        super().clip_and_accumulate()
 
     def add_noise(self) -> None:
         std = self.noise_multiplier * self.max_grad_norm

@@ -70,6 +70,7 @@ def make_certificates(
     try:
         authority, said = _authority(folder, time)
         said.append(_server(folder, authority, wanted, timedelta(days=days), time))
+        (folder / "server" / "nodes").mkdir(mode=0o700, exist_ok=True)  # for keys that hospitals make themselves
         return said + [_node(folder, authority, node) for node in dict.fromkeys(nodes)]
     except OSError as error:
         raise UserError(f"{error.filename or folder} could not be read or written: {error.strerror}") from None

@@ -172,8 +172,14 @@ def split(
     from common.config import load, setting
     from experiments.split import split as split_experiment
 
-    for folder in split_experiment(load(file, dict(setting(change) for change in changes or [])), out):
+    experiment = load(file, dict(setting(change) for change in changes or []))
+    for folder in split_experiment(experiment, out):
         print(folder)
+    if not experiment.privacy.secure_noise and any(map(experiment.is_private, experiment.roster())):
+        print(
+            "For trials only: the hospital files say privacy.secure_noise = false, as the description does, so whoever "
+            "knows its seed knows the noise."
+        )
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Serving real hospitals: ``psreval server``, whose nodes others start."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -43,21 +44,25 @@ def serve_hospitals(
             or a federation that came to no model; finished rounds are kept.
     """
     loaded = Certificates.load(certificates) if certificates else None
-    dataset = prepare(experiment.data, needs=SERVER_PARTS)
-    with open_link(host, port, reply_limit(arrays_of(initial_model(experiment, dataset))), loaded) as link:
-        report(f"listening on {link.address} {'with TLS, for known keys' if loaded else 'without TLS, for anybody'}")
-        served = False
+    with contextlib.ExitStack() as until_the_end:
+        links: list[Link] = []
+
+        def listen(dataset: Dataset) -> Link:
+            limit = reply_limit(arrays_of(initial_model(experiment, dataset)))
+            links.append(until_the_end.enter_context(open_link(host, port, limit, loaded)))
+            how = "with TLS, for known keys" if loaded else "without TLS, for anybody"
+            report(f"listening on {links[0].address} {how}")
+            return links[0]
 
         def federate(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
-            nonlocal served
-            served = True
+            link = listen(dataset)
             work(link.grid, link.identities)
             link.grid.farewell()
 
         folder = run(experiment, runs, "server", federate)
-        if not served:
+        if not links:
             report("this run had ended before, so nothing was trained; change the description for another")
-            _wait(link, len(experiment.roster()))
+            _wait(listen(prepare(experiment.data, needs=SERVER_PARTS)), len(experiment.roster()))
     return folder
 
 

@@ -18,19 +18,29 @@ class Allowance:
     """What each node may still send; a message to a node grants it the limit anew, and nothing else does.
 
     Args:
-        limit: bytes of one reply: the model, its names and headers, with room to spare.
+        reply: bytes of one reply: the model, its names and headers, with room to spare. A node may send it twice, since
+            a connection may break at its end.
     """
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.unpacked_limit = 2 * limit
+    def __init__(self, reply: int) -> None:
+        self.limit = self.unpacked_limit = 2 * reply
         self._left: dict[int, int] = {}
+        self._announced: dict[int, int] = {}
         self._lock = threading.Lock()
 
     def grant(self, node: int) -> None:
         """Let a node send one reply."""
         with self._lock:
             self._left[node] = self.limit
+            self._announced[node] = 0
+
+    def announce(self, node: int, size: int) -> bool:
+        """Count the announcement of a reply, for each makes Flower keep an account of what is to come; as ``spend``."""
+        with self._lock:
+            self._announced[node] = self._announced.get(node, 0) + 1
+            if self._announced[node] > ANNOUNCEMENTS:
+                self._left[node] = -1
+        return self.spend(node, size)
 
     def spend(self, node: int, size: int) -> bool:
         """Take bytes off a node's allowance; False: it has sent more than it may, and stays so until the next grant."""
@@ -59,10 +69,10 @@ class AllowanceLayer(BaseHTTPMiddleware):
             allowance: Allowance = request.app.state.allowance
             if isinstance(message, PushMessagesRequest) and not _is_own_reply(message):
                 return JSONResponse({"message": "not one reply of this node's own"}, status_code=403)
-            if isinstance(message, PushObjectRequest | PushMessagesRequest) and not allowance.spend(
-                message.node.node_id, _cost(message, allowance)
-            ):
-                return JSONResponse({"message": "more than this node may send"}, status_code=413)
+            if isinstance(message, PushObjectRequest | PushMessagesRequest):
+                count = allowance.announce if isinstance(message, PushMessagesRequest) else allowance.spend
+                if not count(message.node.node_id, message.ByteSize()):
+                    return JSONResponse({"message": "more than this node may send"}, status_code=413)
         return await call_next(request)
 
 
@@ -73,9 +83,3 @@ def _is_own_reply(request: PushMessagesRequest) -> bool:
     metadata = request.messages_list[0].metadata
     named = request.message_object_trees[0].object_id == metadata.message_id
     return bool(metadata.reply_to_message_id) and metadata.src_node_id == request.node.node_id and named
-
-
-def _cost(message: PushObjectRequest | PushMessagesRequest, allowance: Allowance) -> int:
-    """Return the bytes that a request counts for: each announcement makes Flower keep an account of what is to come."""
-    size = int(message.ByteSize())
-    return max(size, allowance.limit // ANNOUNCEMENTS) if isinstance(message, PushMessagesRequest) else size

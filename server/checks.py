@@ -16,10 +16,12 @@ from torch import Tensor
 from common.exchange import ARRAYS, CLIENT, EXAMPLES, LEDGER, METRICS, REFUSAL, REPLY_ROUND, RUN
 from server.message_size import arrays_bytes, content_bytes, small_bytes
 from server.refusal import Refusal, RefusedError, failure, short
-from server.weights import distance, most_bytes, read_weights
+from server.weights import distance, most_bytes, read_weights, size_of
 
 LEDGER_LIMIT = 1_000_000
 """Characters of a privacy ledger that are read."""
+LONGEST_UPDATE = 1000.0
+"""Norm that an update may have, in units of 1 + the global model's; longer ones only serve to make sums overflow."""
 SMALL_LIMIT = LEDGER_LIMIT + 10_000
 """Bytes that metrics and settings of one reply may have together."""
 METRICS_LIMIT = 20
@@ -99,6 +101,9 @@ def _check(content: RecordDict, expected: Expected, announced: int, size: int) -
     examples = _examples(content.metric_records[METRICS], announced, expected.examples_limit)
     arrays = read_weights(content.array_records[ARRAYS], expected.arrays, compressed=expected.compressed)
     norm = distance(arrays, expected.arrays)
+    longest = LONGEST_UPDATE * (1 + size_of(expected.arrays))
+    if not norm <= longest:
+        raise RefusedError(f"its update has norm {norm:.4g}, more than {LONGEST_UPDATE:g} times the global model's")
     if expected.norm_limit is not None and not norm <= expected.norm_limit:
         raise RefusedError(f"its update has norm {norm:.4g}; federation.norm_limit = {expected.norm_limit:g}")
     return Update(arrays, examples, _metrics(content.metric_records[METRICS]), _ledger(about), norm, size)

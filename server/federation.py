@@ -85,7 +85,10 @@ def run_federation(
             )
     if all(line["status"] == "skipped" for line in progress.rounds):
         last = why(progress.rounds[-1])
-        raise UserError(f"federation: no round was aggregated, so there is no model; the last was skipped, {last}")
+        raise UserError(
+            f"federation: no round was aggregated, so there is no model; the last was skipped, {last}; change the "
+            "description for another run"
+        )
     load_arrays(model, progress.arrays)
     write_json(folder.ledger, ledger_table(progress))
     write_arrays(folder.model, model.state_dict())

@@ -5,7 +5,7 @@ from typing import Any
 
 from server.checks import Update
 from server.introduction import Participant
-from server.refusal import Refusal
+from server.refusal import TIMED_OUT, Refusal
 
 
 def asked(participant: Participant, down: int, answer: Update | Refusal | None, timeout: float) -> dict[str, Any]:
@@ -17,7 +17,7 @@ def asked(participant: Participant, down: int, answer: Update | Refusal | None, 
         answer: what became of its reply; None: there was none.
         timeout: seconds that replies were waited for.
     """
-    line = _line(participant.name, "silent", f"no reply within {timeout:g} s") | {
+    line = _line(participant.name, "silent", f"{TIMED_OUT} {timeout:g} s") | {
         "examples": participant.records,
         "bytes_down": down,
     }

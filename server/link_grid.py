@@ -160,7 +160,7 @@ class LinkGrid(Grid):
         return make_message(metadata=metadata, error=Error(code=code, reason=reason))
 
     def _too_much(self) -> str:
-        return f"it sent more than the {self._allowance.limit} bytes that a reply may have"
+        return f"it sent more than the {self._allowance.limit} bytes that it may send for a message"
 
     def _forget(self, asked: str) -> None:
         self._asked.pop(asked, None)

@@ -1,6 +1,7 @@
 """What a federation has reached, kept in one file, so that a killed run goes on from its last finished round."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, write_arrays, write_text
+from server.refusal import TIMED_OUT
 
 
 @dataclass
@@ -70,6 +72,17 @@ class Progress:
                 f"the last: {reason}",
             }
 
+    def exclude_silent(self, name: str, number: int, limit: int) -> None:
+        """Exclude a client that is connected and has let ``limit`` rounds in a row, ``number`` the last, time out.
+
+        Each such round costs everybody the whole ``federation.round_timeout``.
+        """
+        before = self.rounds[-(limit - 1) :] if limit > 1 else []
+        silent = [client for line in before for client in line["clients"] if client["name"] == name]
+        if len(before) == limit - 1 and len(silent) == len(before) and all(map(_timed_out, silent)):
+            reason = f"it let {limit} rounds in a row time out, though it was connected"
+            self.excluded[name] = {"round": number + 1, "reason": reason}
+
     def last_counted(self) -> dict[str, int]:
         """Return, by client, the last round in which its update was accepted and the round aggregated."""
         return {
@@ -88,3 +101,7 @@ class Progress:
                 break
             count += 1
         return count
+
+
+def _timed_out(client: Mapping[str, Any]) -> bool:
+    return client["status"] == "silent" and str(client["reason"]).startswith(TIMED_OUT)

@@ -9,6 +9,9 @@ LOST = (3, 4, 5)
 BAD_REPLY = 422
 """The error code with which a link reports a reply that it did not let through: too large, or not to be read."""
 
+TIMED_OUT = "no reply within"
+"""Beginning of the reason of a client that is connected and did not reply in time."""
+
 
 @dataclass(frozen=True)
 class Refusal:

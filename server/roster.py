@@ -11,6 +11,7 @@ from common.config import Experiment
 from common.data import Dataset
 from common.errors import UserError
 from common.exchange import CONFIG, told
+from common.progress import note
 from server.introduction import Participant, read_introduction
 from server.refusal import LOST
 
@@ -60,6 +61,7 @@ class Attendance:
         self._known: dict[int, Participant] = {}
         self._asked: dict[int, _Asked] = {}
         self._rivals: dict[int, Participant] = {}
+        self._said: dict[str, str] = {}
 
     def assemble(self, finished_rounds: int = 0, excluded: Collection[str] = ()) -> list[Participant]:
         """Wait for every client of the roster, at most ``federation.join_timeout`` seconds; return those who are there.
@@ -99,6 +101,10 @@ class Attendance:
     def _gather(self, finished_rounds: int, needed: int, excluded: Collection[str]) -> list[Participant]:
         deadline = self._clock() + self._experiment.federation.join_timeout
         self._look(finished_rounds, again=True)
+        if self._waits_for(needed, excluded):
+            here = {one.name for one in self._known.values() if not one.problem}
+            missing = ", ".join(name for name in self._names if name not in here and name not in excluded)
+            note(f"waiting for {missing}, at most {self._experiment.federation.join_timeout:g} s")
         while self._waits_for(needed, excluded) and self._clock() < deadline:
             self._sleep(POLL)
             self._look(finished_rounds)
@@ -164,6 +170,12 @@ class Attendance:
             self._rivals[newcomer.node] = newcomer
             newcomer = replace(newcomer, problem=f"the name '{newcomer.name}' is taken by a node that is connected")
         self._known[newcomer.node] = newcomer
+        said = (
+            f"cannot take part: {newcomer.problem}" if newcomer.problem else f"joined, with {newcomer.records} records"
+        )
+        if said != self._said.get(newcomer.name):
+            self._said[newcomer.name] = said
+            note(f"{newcomer.name} {said}")
 
     def _late(self, node: int) -> Participant:
         return read_introduction(node, None, self._names, self._identities)

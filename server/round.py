@@ -1,7 +1,8 @@
 """One round: ask the clients that are there, check what they answer, aggregate what is good."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any, cast
 
 import numpy as np
@@ -27,6 +28,11 @@ from server.roster import Attendance
 from server.rules.options import TooFewUpdatesError
 from server.sampling import Present, seeded_sampling
 from server.score import accuracy, logits_of
+
+EXAMPLES_FACTOR = 10
+"""Records that a client may claim, in units of the clients' median, where nothing else bounds them."""
+NO_ANSWERS = "a model with its weights gives no finite answers"
+NOT_FINITE = "returned NaN or infinity"
 
 
 @dataclass(frozen=True)
@@ -55,15 +61,16 @@ def run_round(number: int, hall: Hall, progress: Progress) -> dict[str, Any]:
     replies = _by_node(messages, hall.grid.send_and_receive(messages, timeout=settings.round_timeout))
     excluded = dict(progress.excluded)
     lines: list[dict[str, Any]] = []
-    good: list[tuple[Message, Update]] = []
-    for participant in able:
+    good: list[Good] = []
+    most = most_examples(settings.examples_limit, len(hall.dataset.train), [one.records for one in able])
+    answers = [_examine(number, one, replies[one.node], hall, progress, most) for one in able]
+    for participant, answer in zip(able, _just(answers), strict=True):
         came = replies[participant.node]
-        answer = _examine(number, participant, came[0], hall, progress) if came else None
         line = asked(participant, down[participant.node], answer, settings.round_timeout)
         line["ignored"] = len(came[1:])
         if isinstance(answer, Update):
             line["accuracy"] = accuracy(_public_logits(hall, _tensors(answer)), hall.dataset.public.labels)
-            good.append((came[0], answer))
+            good.append(Good(line, came[0], answer))
         _note(number, participant.name, answer, progress, settings.strikes_limit)
         lines.append(line)
     names = [str(client.name) for client in hall.experiment.roster()]
@@ -79,19 +86,43 @@ def run_round(number: int, hall: Hall, progress: Progress) -> dict[str, Any]:
     }
 
 
-def _examine(number: int, participant: Participant, reply: Message, hall: Hall, progress: Progress) -> Update | Refusal:
+@dataclass(frozen=True)
+class Good:
+    """An update that passed every check, with its line of rounds.jsonl."""
+
+    line: dict[str, Any]
+    reply: Message
+    update: Update
+
+
+def most_examples(limit: int | None, train_records: int, announced: list[int]) -> int:
+    """Return the records that no client may exceed.
+
+    Args:
+        limit: the description's.
+        train_records: of the server's own training split; 0 where the clients bring their own data. A count can then
+            not be verified, and one that is invented would outweigh all others.
+        announced: what each client said that it has.
+    """
+    return limit or train_records or int(EXAMPLES_FACTOR * median(announced or [0]))
+
+
+def _examine(
+    number: int, participant: Participant, came: list[Message], hall: Hall, progress: Progress, most: int
+) -> Update | Refusal | None:
     """Check a reply by itself, then against what the client said before and what its weights make of public images."""
+    if not came:
+        return None
     settings = hall.experiment.federation
     expected = Expected(
         progress.arrays,
         number,
         hall.run,
         compressed=settings.update_compression == "int8",
-        # Where the clients bring their own data, the server has no training split to count.
-        examples_limit=settings.examples_limit or len(hall.dataset.train) or None,
+        examples_limit=most,
         norm_limit=settings.norm_limit,
     )
-    result = check(reply, expected, announced=participant.records)
+    result = check(came[0], expected, announced=participant.records)
     if isinstance(result, Refusal):
         return result
     before = progress.ledgers.get(participant.name, "")
@@ -99,8 +130,19 @@ def _examine(number: int, participant: Participant, reply: Message, hall: Hall, 
     if problem:
         return Refusal(problem, result.bytes)
     if not np.isfinite(_public_logits(hall, _tensors(result))).all():
-        return Refusal("a model with its weights gives no finite answers", result.bytes)
+        return Refusal(NO_ANSWERS, result.bytes)
     return result
+
+
+def _just(answers: list[Update | Refusal | None]) -> list[Update | Refusal | None]:
+    """Return the answers, without strikes where most weights give no finite answers: the global model is at fault."""
+    failed = [isinstance(answer, Refusal) and answer.reason == NO_ANSWERS for answer in answers]
+    if 2 * sum(failed) <= sum(failed) + sum(isinstance(answer, Update) for answer in answers):
+        return answers
+    return [
+        replace(answer, strike=False) if bad and isinstance(answer, Refusal) else answer
+        for answer, bad in zip(answers, failed, strict=True)
+    ]
 
 
 def _expect(number: int, able: list[Participant], folder: RunFolder, progress: Progress) -> None:
@@ -113,7 +155,7 @@ def _expect(number: int, able: list[Participant], folder: RunFolder, progress: P
         progress.participants[name] = facts(participant, progress.participants.get(name))
         if spent := planned(participant, number):
             progress.unconfirmed.setdefault(name, []).append(spent)
-    if any(participant.private for participant in able):
+    if able:
         progress.save(folder)
 
 
@@ -122,7 +164,9 @@ def _note(number: int, name: str, answer: Update | Refusal | None, progress: Pro
     if isinstance(answer, Update):
         progress.ledgers[name] = answer.ledger
         progress.unconfirmed.pop(name, None)
-    elif answer is not None and answer.strike:
+    elif answer is None:
+        progress.exclude_silent(name, number, strikes_limit)
+    elif answer.strike:
         progress.strike(name, number, answer.reason, strikes_limit)
 
 
@@ -170,29 +214,52 @@ def _by_node(messages: list[Message], received: Iterable[Message]) -> dict[int, 
     return replies
 
 
-def _aggregate(number: int, hall: Hall, good: list[tuple[Message, Update]], progress: Progress) -> dict[str, Any]:
-    """Aggregate into ``progress.arrays``; a round that cannot is skipped, and the arrays stay."""
+def _aggregate(number: int, hall: Hall, good: list[Good], progress: Progress) -> dict[str, Any]:
+    """Aggregate into ``progress.arrays``; a round that cannot is skipped, and the arrays stay.
+
+    Updates that are sound one by one may still overflow together. Where the aggregate is not finite, the longest of
+    them is left out as the offender's, and the rest is aggregated anew.
+    """
+    limit, left = hall.experiment.federation.strikes_limit, list(good)
+    while True:
+        outcome, ruined = _attempt(number, hall, left, progress)
+        if not ruined or len(left) <= hall.experiment.quorum():
+            return outcome
+        worst = max(left, key=lambda one: one.update.norm)
+        left.remove(worst)
+        reason = f"with its update, the longest, the aggregate was ruined ({outcome['reason']})"
+        worst.line.update(status="refused", reason=reason, strike=True)
+        progress.strike(worst.line["name"], number, reason, limit)
+
+
+def _attempt(number: int, hall: Hall, good: list[Good], progress: Progress) -> tuple[dict[str, Any], bool]:
+    """Return what came of an aggregation, and whether it was ruined by numbers that are not finite."""
     strategy, quorum = hall.strategy, hall.experiment.quorum()
+    name = type(strategy).__name__
     if len(good) < quorum:
-        return {"status": "skipped", "reason": f"{len(good)} good updates; the quorum is {quorum}"}
-    shared = set.intersection(*(set(update.metrics) for _, update in good))
-    replies = [clean(reply, update, sorted(shared)) for reply, update in good]
+        return _skipped(f"{len(good)} good updates; the quorum is {quorum}"), False
+    shared = set.intersection(*(set(one.update.metrics) for one in good))
+    replies = [clean(one.reply, one.update, sorted(shared)) for one in good]
     try:
         record, _ = strategy.aggregate_train(number, replies)
     except TooFewUpdatesError as error:
-        return {"status": "skipped", "reason": str(error)}
+        return _skipped(str(error)), False
     except (Exception, SystemExit) as error:
-        return {"status": "skipped", "reason": f"{type(strategy).__name__} failed: {type(error).__name__}: {error}"}
+        return _skipped(f"{name} failed: {type(error).__name__}: {error}"), False
     if record is None:
-        return {"status": "skipped", "reason": f"{type(strategy).__name__} returned no arrays"}
+        return _skipped(f"{name} returned no arrays"), False
     problem = _problem(record, progress.arrays)
     if problem:
-        return {"status": "skipped", "reason": f"{type(strategy).__name__} {problem}"}
+        return _skipped(f"{name} {problem}"), problem.startswith(NOT_FINITE)
     arrays = {name: array.to(progress.arrays[name].dtype) for name, array in from_record(record).items()}
     if not np.isfinite(_public_logits(hall, arrays)).all():
-        return {"status": "skipped", "reason": f"{type(strategy).__name__} made a model that gives no finite answers"}
+        return _skipped(f"{type(strategy).__name__} made a model that gives no finite answers"), True
     progress.arrays = arrays
-    return {"status": "aggregated", "reason": ""}
+    return {"status": "aggregated", "reason": ""}, False
+
+
+def _skipped(reason: str) -> dict[str, Any]:
+    return {"status": "skipped", "reason": reason}
 
 
 def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
@@ -203,7 +270,7 @@ def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
         if array.shape != expected[name].shape:
             return f"returned {name} with shape {tuple(array.shape)}"
         if not torch.isfinite(array).all():
-            return f"returned NaN or infinity in {name}"
+            return f"{NOT_FINITE} in {name}"
     return ""
 
 

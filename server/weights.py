@@ -54,6 +54,11 @@ def distance(arrays: Mapping[str, np.ndarray], received: Mapping[str, Tensor]) -
     )
 
 
+def size_of(received: Mapping[str, Tensor]) -> float:
+    """Return the L2 norm of weights over all parameters, in float64."""
+    return math.sqrt(sum(float(tensor.double().square().sum()) for tensor in received.values()))
+
+
 def _form(received: Mapping[str, Tensor], compressed: bool) -> Mapping[str, Tensor]:
     """Return arrays of the names, shapes and dtypes that a reply must have."""
     return update_compression.template(received) if compressed else received

@@ -11,8 +11,9 @@ from server.rules.options import enough, whole_number
 
 
 def least_for_bulyan(num_malicious_nodes: int | None = None) -> int:
-    """Return the fewest updates: 4f + 3. Raises ValueError for an f below 0."""
-    told = 0 if num_malicious_nodes is None else whole_number("num_malicious_nodes", num_malicious_nodes, 0)
+    """Return the fewest updates: 4f + 3, with f = 1 if it is not given. Raises ValueError for an f below 0."""
+    # With f = 0 it withstands nobody; whoever wants that must say so.
+    told = 1 if num_malicious_nodes is None else whole_number("num_malicious_nodes", num_malicious_nodes, 0)
     return 4 * told + 3
 
 
@@ -29,11 +30,11 @@ def bulyan(differences: Matrix, *, num_malicious_nodes: int | None = None) -> Ve
 
     Args:
         differences: [clients, parameters].
-        num_malicious_nodes: f; None: as many as the updates allow, (n - 3) // 4.
+        num_malicious_nodes: f; None: as many as the updates allow, (n - 3) // 4, at least 1.
 
     Raises:
         ValueError: f below 0.
-        TooFewUpdatesError: fewer than 4f + 3 updates.
+        TooFewUpdatesError: fewer than 4f + 3 updates; without f, fewer than 7.
     """
     clients = len(differences)
     given = "" if num_malicious_nodes is None else f" with num_malicious_nodes = {num_malicious_nodes}"

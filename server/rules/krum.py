@@ -8,7 +8,7 @@ from server.rules.options import enough, whole_number
 
 
 def least_for_krum(num_malicious_nodes: int | None = None) -> int:
-    """Return the fewest updates: 2f + 3. Raises ValueError for an f below 0."""
+    """Return the fewest updates: 2f + 3, with f = 1 if it is not given. Raises ValueError for an f below 0."""
     return 2 * _told(num_malicious_nodes) + 3
 
 
@@ -23,11 +23,11 @@ def krum(differences: Matrix, *, num_malicious_nodes: int | None = None) -> Vect
 
     Args:
         differences: [clients, parameters].
-        num_malicious_nodes: f; None: as many as the updates allow, (n - 3) // 2.
+        num_malicious_nodes: f; None: as many as the updates allow, (n - 3) // 2, at least 1.
 
     Raises:
         ValueError: f below 0.
-        TooFewUpdatesError: fewer than 2f + 3 updates.
+        TooFewUpdatesError: fewer than 2f + 3 updates; without f, fewer than 5.
     """
     enough(_named("krum", num_malicious_nodes), len(differences), least_for_krum(num_malicious_nodes))
     malicious = most_malicious(len(differences)) if num_malicious_nodes is None else num_malicious_nodes
@@ -35,7 +35,11 @@ def krum(differences: Matrix, *, num_malicious_nodes: int | None = None) -> Vect
 
 
 def least_for_multi_krum(num_malicious_nodes: int | None = None, num_nodes_to_select: int | None = None) -> int:
-    """Return the fewest updates: 2f + 3, and f more than are selected. Raises ValueError for an option out of range."""
+    """Return the fewest updates: 2f + 3, and f more than are selected, with f = 1 if it is not given.
+
+    Raises:
+        ValueError: an option out of its range.
+    """
     malicious = _told(num_malicious_nodes)
     selected = 1 if num_nodes_to_select is None else whole_number("num_nodes_to_select", num_nodes_to_select, 1)
     return max(2 * malicious + 3, malicious + selected)
@@ -53,12 +57,12 @@ def multi_krum(
 
     Args:
         differences: [clients, parameters].
-        num_malicious_nodes: f; None: as many as the updates and m allow.
+        num_malicious_nodes: f; None: as many as the updates and m allow, at least 1.
         num_nodes_to_select: m; None: n - f - 2.
 
     Raises:
         ValueError: an option out of its range.
-        TooFewUpdatesError: fewer than 2f + 3 or f + m updates.
+        TooFewUpdatesError: fewer than 2f + 3 or f + m updates; without f, fewer than 5 or 1 + m.
     """
     clients = len(differences)
     name = _named("multi-krum", num_malicious_nodes)
@@ -96,12 +100,13 @@ def ranking(squared: Matrix, num_malicious_nodes: int) -> list[int]:
 
 
 def most_malicious(clients: int) -> int:
-    """Return the largest f for which Krum works with so many updates."""
-    return max(0, (clients - 3) // 2)
+    """Return the largest f for which Krum works with so many updates, at least 3."""
+    return (clients - 3) // 2
 
 
 def _told(num_malicious_nodes: int | None) -> int:
-    return 0 if num_malicious_nodes is None else whole_number("num_malicious_nodes", num_malicious_nodes, 0)
+    # With f = 0 Krum withstands nobody; whoever wants that must say so.
+    return 1 if num_malicious_nodes is None else whole_number("num_malicious_nodes", num_malicious_nodes, 0)
 
 
 def _named(rule: str, num_malicious_nodes: int | None) -> str:

@@ -1,6 +1,8 @@
 """A small federation whose clients a test asks directly, simulated or with hospital files, as a server would."""
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,19 @@ def join(grid: InProcessGrid, made: Experiment, rounds: Sequence[int] = (), node
     """Introduce a node before round 1 and let it train for these rounds; return all replies."""
     replies = [ask(grid, made, "query", node, 0)]
     return replies + [ask(grid, made, "train", node, number) for number in rounds]
+
+
+@contextlib.contextmanager
+def own_log() -> Iterator[list[str]]:
+    """What the nodes of this process write in their own logs meanwhile."""
+    lines: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger("flwr").addHandler(handler)
+    try:
+        yield lines
+    finally:
+        logging.getLogger("flwr").removeHandler(handler)
 
 
 def refusal(reply: RecordDict) -> str:

@@ -16,10 +16,11 @@ from clients.memory import LEDGER, InFolder, Introduction, read_ledger, write_in
 from common.config import Experiment
 from common.exchange import from_record
 from common.privacy import Entry, Ledger, calibrate
-from tests.clients.client_fixture import PRIVATE, ask, hospitals, join, refusal, tiny
+from tests.clients.client_fixture import PRIVATE, ask, hospitals, join, own_log, refusal, tiny
 from tests.clients.test_place import file_of
 
 ROUNDS = 4
+NO_ROOM = "a: its privacy budget does not allow this round; its own log says why"
 PRIVACY = HospitalPrivacy(enabled=True, epsilon=3.0, delta=1e-3, accountant="rdp")
 
 
@@ -223,9 +224,11 @@ def test_a_server_that_asks_for_more_rounds_than_it_announced_gets_nothing(tmp_p
     assert all("arrays" in reply for reply in replies[1:])
     longer = made.change({"federation.rounds": 9})
     for kind, number in (("train", 3), ("query", 2), ("train", 3)):
-        reply = ask(hospitals(file), longer, kind, round_number=number)
+        with own_log() as lines:
+            reply = ask(hospitals(file), longer, kind, round_number=number)
         if kind == "train":
-            assert "this round would bring the run's ε" in refusal(reply)
+            assert refusal(reply) == NO_ROOM
+            assert any("this round would bring the run's ε to" in line for line in lines)
         else:
             assert reply["client"]["noise_multiplier"] == replies[0]["client"]["noise_multiplier"]
     assert len(read_ledger(_memory(tmp_path)).entries) == 2
@@ -244,10 +247,11 @@ def test_a_round_replayed_with_other_weights_spends_the_budget_of_a_later_one(tm
     _, first = join(grid, made, [1])
     moved = {name: array + 0.1 for name, array in from_record(first["arrays"]).items()}
     assert "arrays" in ask(grid, made, "train", round_number=1, arrays=moved)
-    assert "above its budget" in refusal(ask(grid, made, "train", round_number=2))
-    assert "above its budget" in refusal(
-        ask(grid, made, "train", round_number=1, arrays={name: array + 0.1 for name, array in moved.items()})
-    )
+    with own_log() as lines:
+        assert refusal(ask(grid, made, "train", round_number=2)) == NO_ROOM
+        again = {name: array + 0.1 for name, array in moved.items()}
+        assert refusal(ask(grid, made, "train", round_number=1, arrays=again)) == NO_ROOM
+    assert sum("above its budget privacy.epsilon = 7" in line for line in lines) == 2
     assert "arrays" in ask(grid, made, "train", round_number=1), "a bit-for-bit repetition costs nothing"
 
 
@@ -268,12 +272,26 @@ def test_another_run_has_a_budget_of_its_own_but_not_beyond_the_lifetime_s(tmp_p
     text = file.read_text()
     assert "[privacy]" in text
     file.write_text(text.replace("[privacy]", "[privacy]\nlifetime_epsilon = 9.0"))
-    assert "lifetime_epsilon = 9" in refusal(ask(hospitals(file), made.change({"name": "third"}), "query"))
-    assert "lifetime_epsilon = 9" in refusal(ask(hospitals(file), other, "train", round_number=2))
+    with own_log() as lines:
+        third = refusal(ask(hospitals(file), made.change({"name": "third"}), "query"))
+        assert third == "a: its privacy budget does not allow this run; its own log says why"
+        assert refusal(ask(hospitals(file), other, "train", round_number=2)) == NO_ROOM
+    assert sum("above privacy.lifetime_epsilon = 9" in line for line in lines) == 2
     (damaged, *_) = (tmp_path / "state").glob("tiny-*/ledger.json")
     damaged.write_text("{")
     sentence = refusal(ask(hospitals(file), made.change({"name": "third"}), "query"))
     assert sentence == "a: the ledgers of its other runs cannot be read; its own log says why"
+    assert refusal(ask(hospitals(file), other, "train", round_number=2)) == NO_ROOM
+
+
+def test_a_server_is_not_told_the_epsilon_of_a_budget_that_a_given_noise_exceeds(tmp_path: Path) -> None:
+    made = tiny(**PRIVATE, federation__rounds=2)
+    file = file_of(tmp_path, made, 0)
+    file.write_text(file.read_text().replace("[privacy]", "[privacy]\nnoise_multiplier = 0.5"))
+    with own_log() as lines:
+        sentence = refusal(ask(hospitals(file), made, "query", round_number=0))
+    assert sentence == "a: its privacy budget does not allow this run; its own log says why"
+    assert any("more than its budget privacy.epsilon = 7" in line for line in lines)
 
 
 def test_a_hospital_stays_private_or_not_to_the_run_s_end(tmp_path: Path) -> None:

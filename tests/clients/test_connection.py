@@ -1,4 +1,6 @@
 import email.utils
+import os
+import stat
 import time
 from pathlib import Path
 
@@ -26,6 +28,18 @@ def test_a_key_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     first, second = own_key(tmp_path / "node.key"), own_key(tmp_path / "node.key")
     assert first.private_numbers() == second.private_numbers()
     assert (tmp_path / "node.key").stat().st_mode & 0o077 == 0
+
+
+def test_a_new_key_is_never_readable_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes, replace = [], os.replace
+
+    def watched(old: str, new: Path) -> None:
+        replace(old, new)
+        modes.append(stat.S_IMODE(new.stat().st_mode))
+
+    monkeypatch.setattr(os, "replace", watched)
+    own_key(tmp_path / "node.key")
+    assert modes == [0o600]
 
 
 def test_a_file_without_a_key_is_one_sentence(tmp_path: Path) -> None:
@@ -69,6 +83,24 @@ def test_a_right_clock_and_a_refusal_is_lost() -> None:
 def test_whatever_the_server_says_is_no_crash(text: str) -> None:
     with pytest.raises(LostError, match="answered 503"), told():
         raise failed(503, 0, text)
+
+
+def test_every_failed_request_is_lost_not_fatal() -> None:
+    kinds = [httpx.RequestError]
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        with pytest.raises(LostError), told():
+            raise kind("broken", request=None)
+
+
+def test_an_answer_that_is_not_packed_as_it_says_is_lost_not_fatal() -> None:
+    def packed(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers={"content-encoding": "gzip"}, stream=httpx.ByteStream(b"not gzip"))
+
+    client = httpx.Client(transport=httpx.MockTransport(packed))
+    with client, pytest.raises(LostError, match="cannot be used"), told():
+        client.get("http://127.0.0.1/")
 
 
 def test_a_certificate_that_cannot_be_trusted_ends_the_attempts() -> None:

@@ -7,7 +7,8 @@ import pytest
 from clients.hospital import Hospital, HospitalPrivacy, load_hospital, local_name, write_hospital
 from common.config import AdversarialTraining, Client, Data, Privacy
 from common.errors import UserError
-from tests.clients.client_fixture import tiny
+from common.privacy import calibrate
+from tests.clients.client_fixture import PRIVATE, tiny
 
 WHOLE = """
 name = "hospital-a"
@@ -115,6 +116,18 @@ def test_a_simulated_client_becomes_a_hospital_that_does_the_same() -> None:
     assert second.client() == Client(name="b", strategy="label-flipper", options={"fraction": 0.1})
     assert not second.privacy.enabled
     assert Hospital.of(made, made.roster()[0], data=Data(source="npz:x.npz")).data.source == "npz:x.npz"
+
+
+def test_a_given_noise_has_the_budget_that_follows_from_it() -> None:
+    made = tiny(**PRIVATE, privacy__noise_multiplier=0.5)
+    client = made.roster()[0]
+    spent = calibrate(made.privacy, records=20, batch_size=8, local_epochs=1, rounds=made.federation.rounds).epsilon
+    assert spent > made.privacy.epsilon
+    assert spent <= Hospital.of(made, client).privacy.epsilon <= spent + 0.01
+    ample = tiny(**PRIVATE, privacy__noise_multiplier=0.5, privacy__epsilon=1e4)
+    assert Hospital.of(ample, client).privacy.epsilon == 1e4
+    public = tiny(**PRIVATE, privacy__noise_multiplier=0.5, clients=[{"name": "a", "private": False}, {"name": "b"}])
+    assert Hospital.of(public, public.roster()[0]).privacy.epsilon == made.privacy.epsilon
 
 
 def test_a_hospital_s_privacy_is_an_experiment_s_but_for_the_source_of_noise() -> None:

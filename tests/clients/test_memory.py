@@ -1,5 +1,6 @@
 """What a client remembers: texts and arrays of one run, found again by the same run alone."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,14 @@ def test_an_introduction_never_replaces_a_ledger(memory: Memory) -> None:
     memory.write(LEDGER, ledger.to_json())
     write_introduction(memory, Introduction(PLAN, 2))
     assert read_ledger(memory).entries == ledger.entries
+
+
+def test_state_files_are_for_their_owner_alone(tmp_path: Path) -> None:
+    memory = InFolder(tmp_path, "run")
+    memory.write("a.json", "one")
+    memory.write_arrays("x.safetensors", {"w": torch.arange(3.0)})
+    modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "run").iterdir()}
+    assert modes == {"a.json": 0o600, "x.safetensors": 0o600}
 
 
 def test_other_runs_are_those_beside_this_one(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ConfigRecord, Context, Message, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
 from clients import node as module
@@ -123,3 +123,50 @@ def test_a_note_that_is_damaged_or_of_another_node_is_dropped(tmp_path: Path) ->
     apologise(node, connection)  # type: ignore[arg-type]
     assert connection.sent == []
     assert not (tmp_path / "in-work").exists()
+
+
+def test_a_reply_that_a_broken_connection_kept_is_sent_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def app(asked: Message, context: Context) -> Message:
+        reply = Message(RecordDict(), reply_to=asked)
+        reply.metadata.__dict__["_src_node_id"] = ME
+        return reply
+
+    with_app(monkeypatch, app)
+    node, _ = made(tmp_path)
+    with pytest.raises(LostError):
+        serve_one(node, Scripted(message(), fails=True))  # type: ignore[arg-type]
+    again = Scripted()
+    apologise(node, again)  # type: ignore[arg-type]
+    assert [reply.has_error() for reply in again.sent] == [False]
+    apologise(node, again)  # type: ignore[arg-type]
+    assert len(again.sent) == 1
+
+
+def test_a_hospital_hears_from_its_own_node_why_it_takes_no_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def app(asked: Message, context: Context) -> Message:
+        refusal = ConfigRecord({"refusal": "its images are 64 pixels wide"})
+        return Message(RecordDict({"client": refusal}), reply_to=asked)
+
+    with_app(monkeypatch, app)
+    node, told = made(tmp_path)
+    connection = Scripted(message("query"), message("query"))
+    serve_one(node, connection)  # type: ignore[arg-type]
+    serve_one(node, connection)  # type: ignore[arg-type]
+    assert told == ["takes no part: its images are 64 pixels wide"]  # once
+    assert (node.refusal, node.updates) == ("its images are 64 pixels wide", 0)
+
+
+def test_updates_are_counted_and_a_refusal_that_is_over_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_app(monkeypatch, lambda asked, context: Message(RecordDict(), reply_to=asked))
+    node, _ = made(tmp_path)
+    node.refusal = "not yet"
+    connection = Scripted(message("query"), message("train"), message("train"))
+    for _ in range(3):
+        serve_one(node, connection)  # type: ignore[arg-type]
+    assert (node.refusal, node.updates) == ("", 2)

@@ -1,6 +1,5 @@
 """Who a node is: a hospital by its own file whatever the server says, or a simulated client where that can be true."""
 
-import logging
 import sys
 import types
 from pathlib import Path
@@ -18,8 +17,10 @@ from clients.place import own_experiment
 from common.config import AdversarialTraining, Client, Compression, Evaluation, Experiment, Federation, Thresholds
 from common.errors import UserError
 from experiments.inprocess import InProcessGrid
-from tests.clients.client_fixture import PRIVATE, TINY, ask, hospitals, join, refusal, simulated, tiny
+from tests.clients.client_fixture import PRIVATE, TINY, ask, hospitals, join, own_log, refusal, simulated, tiny
 
+LOUD = PRIVATE | {"privacy__noise_multiplier": 0.5}
+"""Noise that is given, and spends far more than the description's ε, which is then not asked for."""
 NET = """
 import torch
 
@@ -41,7 +42,7 @@ def weights(reply: RecordDict) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("number", [0, 1])
-@pytest.mark.parametrize("changes", [{}, PRIVATE])
+@pytest.mark.parametrize("changes", [{}, PRIVATE, LOUD])
 def test_a_hospital_does_bit_for_bit_what_the_simulated_client_does(
     tmp_path: Path, number: int, changes: dict[str, Any]
 ) -> None:
@@ -177,15 +178,9 @@ def test_a_hospital_s_own_mistakes_are_told_to_itself(tmp_path: Path, changes: d
 
 
 def test_the_hospital_s_own_log_says_what_the_server_is_not_told(tmp_path: Path) -> None:
-    lines: list[str] = []
-    handler = logging.Handler()
-    handler.emit = lambda record: lines.append(record.getMessage())  # type: ignore[method-assign]
-    logging.getLogger("flwr").addHandler(handler)
-    try:
-        file = file_of(tmp_path, tiny(), 0, strategy="/home/me/secret.py:Mine")
+    file = file_of(tmp_path, tiny(), 0, strategy="/home/me/secret.py:Mine")
+    with own_log() as lines:
         refusal(ask(hospitals(file), tiny(), "query", round_number=0))
-    finally:
-        logging.getLogger("flwr").removeHandler(handler)
     assert any("there is no file /home/me/secret.py" in line for line in lines)
 
 
@@ -219,12 +214,14 @@ def test_a_hospital_s_failure_is_told_without_its_text(tmp_path: Path, monkeypat
 @pytest.mark.parametrize(
     ("arrays", "words"),
     [
-        ({"classes": ["normal", "ill"]}, "a: its data have the classes 'normal', 'ill', the server's 'normal', 'bac"),
-        ({"colour": True}, "a: its images have 3 channels, the server's 1"),
-        ({"side": 32}, "a: its images are 32 pixels wide, the server's 28; set data.image_size = 28"),
+        ({"classes": ["normal", "ill"]}, "its data have the classes 'normal', 'ill', the server's 'normal', 'bac"),
+        ({"colour": True}, "its images have 3 channels, the server's 1"),
+        ({"side": 32}, "its images are 32 pixels wide, the server's 28; set data.image_size = 28"),
     ],
 )
-def test_data_unlike_the_server_s_are_refused(tmp_path: Path, arrays: dict[str, Any], words: str) -> None:
+def test_data_unlike_the_server_s_are_refused_and_only_the_hospital_hears_how(
+    tmp_path: Path, arrays: dict[str, Any], words: str
+) -> None:
     side, classes = arrays.get("side", 28), arrays.get("classes", ["normal", "bacterial", "viral"])
     images = np.random.default_rng(0).integers(0, 256, (20, side, side), dtype=np.uint8)
     images = np.repeat(images[..., None], 3, axis=-1) if "colour" in arrays else images
@@ -232,8 +229,16 @@ def test_data_unlike_the_server_s_are_refused(tmp_path: Path, arrays: dict[str, 
     np.savez(tmp_path / "r.npz", train_images=images, train_labels=labels, classes=np.array(classes))
     data = tiny().data.model_copy(update={"source": f"npz:{tmp_path}/r.npz", "image_size": None})
     file = file_of(tmp_path, tiny(), 0, data=data, share=None)
-    assert words in refusal(ask(hospitals(file), tiny(), "query", round_number=0))
-    assert words in refusal(ask(hospitals(file), tiny(), "train"))
+    sentence = "a: its data are not like the server's (classes, channels or image size); its own log says why"
+    with own_log() as lines:
+        assert refusal(ask(hospitals(file), tiny(), "query", round_number=0)) == sentence
+        assert refusal(ask(hospitals(file), tiny(), "train")) == sentence
+    assert sum(line.startswith(f"psreval: a: {words}") for line in lines) == 2
+
+
+def test_in_a_simulation_data_unlike_the_server_s_are_told_in_full() -> None:
+    made = tiny(data__image_size=32)
+    assert "a: its images are 32 pixels wide, the server's 28" in refusal(ask(simulated(), made, "query"))
 
 
 def bare(configuration: dict[str, Any]) -> InProcessGrid:

@@ -1,5 +1,7 @@
+import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -68,3 +70,48 @@ def test_lines_are_appended(tmp_path: Path) -> None:
         append_line(tmp_path / "x.jsonl", {"round": number})
     assert [line["round"] for line in read_lines(tmp_path / "x.jsonl")] == [0, 1, 2]
     assert list(read_lines(tmp_path / "none.jsonl")) == []
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_a_file_is_for_those_that_its_mode_names(tmp_path: Path, mode: int) -> None:
+    write_bytes(tmp_path / "x", b"content", mode=mode)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == mode
+
+
+def test_names_are_on_the_disk_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+    fsync, replace = os.fsync, os.replace
+
+    def replaced(old: str, new: Path) -> None:
+        done.append(0)
+        replace(old, new)
+
+    def synced(handle: int) -> None:
+        done.append(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(os, "fsync", synced)
+    file = tmp_path / "a" / "b" / "x"
+    write_bytes(file, b"content")
+    assert done == [path.stat().st_ino if path else 0 for path in (file, None, file.parent, tmp_path / "a", tmp_path)]
+    done.clear()
+    write_bytes(file, b"content")
+    assert done == [file.stat().st_ino, 0, file.parent.stat().st_ino]
+
+
+@pytest.mark.parametrize(("number", "fails"), [(errno.EINVAL, False), (errno.EIO, True)])
+def test_a_disk_that_keeps_no_names_is_told_from_a_broken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, fails: bool
+) -> None:
+    fsync = os.fsync
+
+    def broken(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(UserError, match="could not be written") if fails else contextlib.nullcontext():
+        write_bytes(tmp_path / "x", b"content")
+    assert (tmp_path / "x").read_bytes() == b"content"

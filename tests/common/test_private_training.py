@@ -6,13 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
 from common.config import Privacy, Training
 from common.errors import UserError
 from common.privacy import Ledger, Plan
-from common.private_training import Noise, train_privately
+from common.private_training import Noise, _NoisyOptimizer, train_privately
 from common.records import Records
 from common.seeds import derive, numpy_generator
 from common.training import TrainingError
@@ -116,6 +118,79 @@ def test_one_record_moves_the_sum_by_at_most_the_clip_norm():
         rest = torch.tensor([i for i in range(20) if i != left_out])
         change = (with_all - step(small_model(), records.take(rest), plan=plan)).norm().item()
         assert change * PLAN.batch_size <= PLAN.clip_norm * (1 + 1e-4)
+
+
+def overflowing():
+    """A network under which a record overflows if, and only if, its first two pixels are bright."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(36, 1), nn.ReLU(), nn.Linear(1, 3))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+        network[1].weight[0, :2] = 3e38
+    return network
+
+
+def dark_records(bright):
+    images = torch.zeros(20, 1, 6, 6, dtype=torch.uint8)
+    images[bright, :, 0, :2] = 255
+    return Records(images, torch.zeros(20, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("physical_batch_size", [1, 3, 20])
+def test_a_record_that_overflows_counts_as_zero(physical_batch_size):
+    plan = dataclasses.replace(NOISELESS, sampling_rate=1.0)
+    privacy = Privacy(physical_batch_size=physical_batch_size)
+    with_it = step(overflowing(), dark_records([7]), plan=plan, privacy=privacy)
+    left_out = torch.tensor([i for i in range(20) if i != 7])
+    without = step(overflowing(), dark_records([7]).take(left_out), plan=plan, privacy=privacy)
+    assert without.norm() > 0
+    assert torch.allclose(with_it, without, atol=1e-6)
+    assert step(overflowing(), dark_records(list(range(20))), plan=plan, privacy=privacy).norm() < 1e-6
+
+
+@pytest.mark.parametrize("bright", [[], [7]])
+@pytest.mark.parametrize("secure", [False, True])
+def test_a_training_ends_alike_with_and_without_a_record_that_overflows(bright, secure):
+    plan = dataclasses.replace(PLAN, steps_per_round=10)
+    change = step(overflowing(), dark_records(bright), plan=plan, privacy=Privacy(secure_noise=secure))
+    assert change.isfinite().all()
+
+
+NUMBERS = st.sampled_from([0.0, 1e-38, 1e-20, 1e-3, 1.0, 1e10, 9e17, 1.1e18, 1e19, 1e30, 3e38, math.inf, math.nan])
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.lists(st.tuples(NUMBERS, st.booleans()), min_size=5, max_size=5), max_size=4),
+    st.sampled_from([1e-6, 0.5, 1e3]),
+)
+def test_a_contribution_is_finite_and_within_the_clip_norm_at_any_scale(rows, clip_norm):
+    gradients = torch.tensor([[-size if minus else size for size, minus in row] for row in rows]).view(-1, 5)
+    parameters = [nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(2, 1))]
+    optimizer = _NoisyOptimizer(
+        torch.optim.SGD(parameters, lr=1.0), noise=Noise(1, secure=False), noise_multiplier=1.0,
+        max_grad_norm=clip_norm, expected_batch_size=1,
+    )  # fmt: skip
+    for row in (*gradients.split(1), gradients):
+        for parameter, part in zip(parameters, (row[:, :3], row[:, 3:].unsqueeze(2)), strict=True):
+            parameter.grad_sample, parameter.summed_grad = part.clone(), None
+        optimizer.clip_and_accumulate()
+        total = torch.cat([parameter.summed_grad.flatten() for parameter in parameters]).double()
+        assert total.isfinite().all()
+        assert total.norm() <= len(row) * clip_norm * (1 + 1e-5)
+        if len(row) == 1 and row.isfinite().all() and row.abs().max() < 1e18:
+            expected = row[0].double() * min(1.0, clip_norm / max(row.double().norm().item(), 1e-300))
+            assert torch.allclose(total, expected, rtol=1e-4, atol=2e-6 * clip_norm + 1e-6)
+
+
+@pytest.mark.parametrize("name", ["mean", "network.4.bias"])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_received_weights_that_are_not_finite_are_refused_before_anything_is_spent(name, number):
+    model, ledger = small_model(), Ledger()
+    model.state_dict()[name].flatten()[0] = number
+    with pytest.raises(UserError, match=rf"'{name}' of the received weights is not finite"):
+        train_privately(model, some_records(), SGD, Privacy(), PLAN, round=2, seed=1, ledger=ledger)
+    assert ledger.entries == ()
 
 
 def test_the_divisor_is_the_expected_batch_not_the_drawn_one():
@@ -253,7 +328,7 @@ def test_a_training_that_fails_is_in_the_ledger(spoil, error):
 
     if spoil == "forward":
         model.register_forward_pre_hook(fail)
-    plan = dataclasses.replace(PLAN, steps_per_round=3, noise_multiplier=1e38 if spoil == "weights" else 1.0)
+    plan = dataclasses.replace(PLAN, steps_per_round=3, noise_multiplier=1e39 if spoil == "weights" else 1.0)
     with pytest.raises(error):
         train_privately(model, some_records(), SGD, Privacy(), plan, round=2, seed=1, ledger=ledger)
     assert [(entry.round, entry.steps) for entry in ledger.entries] == [(2, 3)]
@@ -345,7 +420,7 @@ def test_more_records_than_planned_are_refused():
 def test_a_diverged_training_is_not_returned():
     wild = Training(batch_size=8, optimizer="sgd", learning_rate=1e38)
     with pytest.raises(TrainingError, match="not finite"):
-        step(small_model(), training=wild, plan=dataclasses.replace(PLAN, steps_per_round=3))
+        step(small_model(), training=wild, plan=dataclasses.replace(PLAN, noise_multiplier=1e3))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -33,7 +33,7 @@ TINY = {
     "federation": {"rounds": 3, "update_compression": "int8"},
     "clients": [{"name": "good"}, {"name": "bad", "strategy": "label-flipper"}],
 }
-OPTIONS = {"centered-clipping": {"clip_norm": 10.0}}
+OPTIONS = {"centered-clipping": {"clip_norm": 10.0}, "bulyan": {"num_malicious_nodes": 0}}
 
 
 def tiny(**changes: Any) -> Experiment:

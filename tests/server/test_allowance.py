@@ -20,8 +20,8 @@ def test_a_node_that_was_sent_nothing_may_send_nothing() -> None:
 
 
 @given(st.integers(1, 1000), st.lists(st.integers(0, 400), max_size=20))
-def test_a_node_sends_as_much_as_the_limit_and_no_more(limit: int, sizes: list[int]) -> None:
-    allowance = Allowance(limit)
+def test_a_node_sends_a_reply_twice_and_no_more(reply: int, sizes: list[int]) -> None:
+    allowance, limit = Allowance(reply), 2 * reply
     allowance.grant(1)
     sent = 0
     for size in sizes:
@@ -39,11 +39,11 @@ def test_the_next_message_grants_the_limit_anew_and_only_to_its_node() -> None:
     allowance = Allowance(10)
     allowance.grant(1)
     allowance.grant(2)
-    assert not allowance.spend(1, 11)
-    assert allowance.spend(2, 10)
+    assert not allowance.spend(1, 21)
+    assert allowance.spend(2, 20)
     allowance.grant(1)
     assert not allowance.is_exceeded(1)
-    assert allowance.spend(1, 10)
+    assert allowance.spend(1, 20)
 
 
 def reply(**changes: Any) -> PushMessagesRequest:

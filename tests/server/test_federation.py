@@ -166,7 +166,7 @@ FAULTS: list[tuple[Callable, str]] = [
     (nothing_of_itself, "expected one record 'client'"),
     (more_settings, "expected one record 'client' of settings, got 'client', 'more'"),
     (flood_of_metrics, "metrics and settings have"),
-    (enormous, "no finite answers"),
+    (enormous, "more than 1000 times the global model's"),
     (exits, "SystemExit"),
     (raises, "out of memory in the hospital"),
     (many_examples, "num-examples = 1000000000000 is not between 1 and the 10"),
@@ -361,7 +361,7 @@ def test_without_a_training_split_the_announced_records_are_the_only_cap(tmp_pat
 
 
 def test_bulyan_which_takes_seconds_survives_a_wrong_shape_too(tmp_path: Path) -> None:
-    behaviours = [fixture.honest() for _ in range(7)]
+    behaviours = [fixture.honest() for _ in range(8)]
     behaviours[1] = wrong_shape
     folder = run(tmp_path, behaviours, federation__rounds=1, federation__aggregation="bulyan")
     (line,) = read_lines(folder.rounds)
@@ -549,3 +549,50 @@ def test_a_rule_whose_configuration_raises_is_a_sentence(tmp_path: Path) -> None
             federation__rounds=1,
             federation__aggregation=f"{tmp_path / 'rule.py'}:Mine",
         )
+
+
+def overflows_with_others(number: int, received: Arrays) -> RecordDict:
+    """Alone its answers are finite: everything but the last bias is far away and of no effect together with zeros."""
+    arrays = {name: np.zeros_like(array) for name, array in received.items()}
+    last = list(arrays)[-1]
+    arrays[last] = np.full_like(arrays[last], 3e38)
+    return fixture.content(arrays)
+
+
+def test_weights_that_would_only_overflow_with_others_are_refused_with_a_strike(tmp_path: Path) -> None:
+    behaviours = [fixture.honest(), fixture.honest(), overflows_with_others]
+    folder = run(tmp_path, behaviours, federation__rounds=4)
+    lines = list(read_lines(folder.rounds))
+    assert all(line["status"] == "aggregated" for line in lines)
+    assert [client["status"] for client in lines[3]["clients"]] == ["accepted", "accepted", "excluded"]
+
+
+FRAGILE = """
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from flwr.serverapp.strategy import FedAvg
+
+class Fragile(FedAvg):
+    def aggregate_train(self, server_round, replies):
+        record, metrics = super().aggregate_train(server_round, replies)
+        if any(abs(array.numpy()).max() > 10 for array in record.values()):
+            record = ArrayRecord({name: Array(array.numpy() * np.float32("nan")) for name, array in record.items()})
+        return record, metrics
+"""
+
+
+def test_an_update_that_ruins_the_aggregate_is_left_out_and_the_rest_is_aggregated(tmp_path: Path) -> None:
+    (tmp_path / "fragile.py").write_text(FRAGILE)
+    rule = {"federation__aggregation": f"{tmp_path / 'fragile.py'}:Fragile", "federation__rounds": 2}
+    behaviours = [fixture.honest(), fixture.honest(), fixture.honest(shift=100.0)]
+    folder = run(tmp_path, behaviours, **rule)
+    for line in read_lines(folder.rounds):
+        assert line["status"] == "aggregated"
+        assert [client["status"] for client in line["clients"]] == ["accepted", "accepted", "refused"]
+        assert "with its update, the longest, the aggregate was ruined" in line["clients"][2]["reason"]
+        assert line["clients"][2]["strike"]
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    without = run(alone, behaviours[:2], federation__rounds=2)
+    ours, theirs = read_arrays(folder.model), read_arrays(without.model)
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -10,11 +10,13 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from flwr.supercore.corestate import in_memory_corestate
 
 from clients.connection import Connection, LostError, connect, own_key
 from common.errors import UserError
+from server.checks import reply_limit
 from server.link import Certificates, Link, open_link
 
 LIMIT = 4_000_000
@@ -124,6 +126,21 @@ def test_a_reply_that_is_too_large_gives_an_error_and_the_others_come(tmp_path: 
         again = {reply.metadata.src_node_id: reply for reply in ask(link, a, b)}  # and it ends nothing
         assert not again[a].has_error()
         assert again[b].has_error()
+
+
+@pytest.mark.parametrize("parameters", [1_000, 12_000_000])
+def test_an_honest_reply_of_any_models_size_passes_the_door_twice(tmp_path: Path, parameters: int) -> None:
+    limit = reply_limit({"w": torch.zeros(parameters)})
+    weights = np.random.default_rng(0).random(parameters).astype(np.float32)
+    update = RecordDict({"arrays": ArrayRecord({"w": Array(weights)})})
+    with (
+        open_link("127.0.0.1", 0, limit) as link,
+        node(link, tmp_path / "a", lambda message: Message(update, reply_to=message)) as a,
+    ):
+        for _ in range(2):
+            (reply,) = ask(link, a, timeout=120)
+            assert not reply.has_error(), reply.error.reason
+            assert np.array_equal(reply.content.array_records["arrays"]["w"].numpy(), weights)
 
 
 def test_a_small_upload_that_expands_is_refused(tmp_path: Path) -> None:

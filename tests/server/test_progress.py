@@ -52,3 +52,28 @@ def test_a_checkpoint_of_something_else_is_a_sentence(tmp_path: Path) -> None:
     folder.checkpoint.write_bytes(folder.checkpoint.read_bytes().replace(b"unconfirmed", b"somethingel"))
     with pytest.raises(UserError, match=r"holds no progress that can be resumed .*move it aside"):
         Progress.load(folder)
+
+
+def timed_out(*statuses: str) -> Progress:
+    reasons = {"silent": "no reply within 5 s", "accepted": "", "absent": "not connected"}
+    rounds = [
+        {"round": number, "status": "aggregated", "clients": [{"name": "a", "status": each, "reason": reasons[each]}]}
+        for number, each in enumerate(statuses, start=1)
+    ]
+    return Progress(len(statuses), {}, rounds=rounds)
+
+
+@pytest.mark.parametrize(
+    ("before", "excluded"),
+    [
+        (("silent", "silent"), True),
+        (("silent",), False),
+        (("silent", "accepted"), False),
+        (("silent", "silent", "accepted", "silent"), False),
+        (("absent", "absent"), False),
+    ],
+)
+def test_who_lets_three_rounds_in_a_row_time_out_is_excluded(before: tuple[str, ...], excluded: bool) -> None:
+    progress = timed_out(*before)
+    progress.exclude_silent("a", len(before) + 1, 3)
+    assert ("a" in progress.excluded) == excluded

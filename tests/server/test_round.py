@@ -14,6 +14,7 @@ from common.folder import RunFolder, read_arrays, read_json, read_lines
 from common.privacy import Entry, Ledger
 from server.federation import initial_model, run_federation
 from server.progress import Progress
+from server.round import most_examples
 from tests.server import federation_fixture as fixture
 
 Arrays = dict[str, np.ndarray]
@@ -197,3 +198,10 @@ def test_a_client_whose_ledger_was_lost_is_refused(tmp_path: Path) -> None:
     assert {client["reason"] for client in line["clients"]} == {
         "its privacy ledger has lost entries that it had before"
     }
+
+
+def test_a_count_that_nothing_else_bounds_is_at_most_ten_times_the_median() -> None:
+    assert most_examples(None, 0, [100, 10, 10_000_000]) == 1000
+    assert most_examples(50, 0, [100, 10]) == 50
+    assert most_examples(None, 2000, [100, 10]) == 2000
+    assert most_examples(None, 0, []) == 0

@@ -68,6 +68,13 @@ def test_unstated_f_is_the_largest_that_the_updates_allow() -> None:
     np.testing.assert_array_equal(bulyan(updates), bulyan(updates, num_malicious_nodes=2))
 
 
+@pytest.mark.parametrize("few", [3, 4, 5, 6])
+def test_unstated_f_is_never_none_at_all(few: int) -> None:
+    with pytest.raises(TooFewUpdatesError, match=f"bulyan needs at least 7 updates, and {few} can be used"):
+        bulyan(np.zeros((few, 1)))
+    bulyan(np.zeros((few, 1)), num_malicious_nodes=0)
+
+
 @pytest.mark.parametrize("malicious", [0, 1, 2])
 def test_bulyan_needs_4f_plus_3_updates(malicious: int) -> None:
     least = least_for_bulyan(malicious)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.rules.columns import Matrix
+from server.rules.columns import Matrix, Vector
 from server.rules.krum import krum, least_for_krum, least_for_multi_krum, multi_krum, ranking
 from server.rules.options import TooFewUpdatesError
 
@@ -59,14 +60,14 @@ def test_one_update_alone_with_multi_krum_is_krum() -> None:
 
 def test_of_two_that_are_each_other_s_neighbour_the_one_nearer_to_the_rest_wins() -> None:
     for order in ([0.0, 1.0, 5.0], [1.0, 0.0, 5.0], [5.0, 0.0, 1.0]):
-        assert krum(np.array(order)[:, None]).tolist() == [1.0]
+        assert krum(np.array(order)[:, None], num_malicious_nodes=0).tolist() == [1.0]
 
 
 def test_of_full_ties_the_lower_row_wins() -> None:
     corners = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     squared = ((corners[:, None] - corners) ** 2).sum(axis=2)
     assert ranking(squared, 0) == [0, 1, 2, 3]
-    assert krum(corners[::-1]).tolist() == [1.0, 1.0]
+    assert krum(corners[::-1], num_malicious_nodes=0).tolist() == [1.0, 1.0]
 
 
 def test_unstated_f_is_the_largest_that_the_updates_allow() -> None:
@@ -74,6 +75,16 @@ def test_unstated_f_is_the_largest_that_the_updates_allow() -> None:
     np.testing.assert_array_equal(krum(updates), krum(updates, num_malicious_nodes=3))
     wide = multi_krum(updates, num_nodes_to_select=8)
     np.testing.assert_array_equal(wide, multi_krum(updates, num_malicious_nodes=1, num_nodes_to_select=8))
+
+
+@pytest.mark.parametrize(("rule", "name"), [(krum, "krum"), (multi_krum, "multi-krum")])
+def test_unstated_f_is_never_none_at_all(rule: Callable[..., Vector], name: str) -> None:
+    updates = np.array([[0.1], [0.2], [0.3], [9e9], [0.25]])
+    assert 0.1 <= float(rule(updates)[0]) <= 0.3
+    for few in (3, 4):
+        with pytest.raises(TooFewUpdatesError, match=f"{name} needs at least 5 updates, and {few} can be used"):
+            rule(updates[:few])
+        rule(updates[:few], num_malicious_nodes=0)
 
 
 @pytest.mark.parametrize("malicious", [0, 1, 2, 5])
@@ -89,7 +100,7 @@ def test_krum_needs_2f_plus_3_updates(malicious: int) -> None:
 def test_multi_krum_needs_f_more_than_it_selects() -> None:
     assert least_for_multi_krum(2, 6) == 8
     assert least_for_multi_krum(2, 3) == 7
-    assert least_for_multi_krum(None, 6) == 6
+    assert least_for_multi_krum(None, 6) == 7
     with pytest.raises(
         TooFewUpdatesError, match="num_malicious_nodes = 2 and num_nodes_to_select = 6 needs at least 8"
     ):
