@@ -17,11 +17,11 @@ run: $(VENV)/.installed  ## install if needed, run the demo, write runs/demo/…
 test: $(VENV)/.installed-dev  ## install if needed, run the test suite (under 8 minutes on two cores)
 	$(RUN_ENV) $(BIN)/python -m pytest -m "not slow and not processes and not docker"
 
-test-slow: $(VENV)/.installed-dev  ## the long tests: learning on real images, Ray
+test-slow: $(VENV)/.installed-dev  ## the long tests: learning on real images, the longest faults
 	$(RUN_ENV) $(BIN)/python -m pytest -m slow
 
-test-processes: $(VENV)/.installed-dev  ## tests that start real processes
-	$(RUN_ENV) $(BIN)/python -m pytest -m processes
+test-processes: $(VENV)/.installed-dev  ## tests that start real processes (about 6 minutes); the longest are in test-slow
+	$(RUN_ENV) $(BIN)/python -m pytest -m "processes and not slow"
 
 test-docker: $(VENV)/.installed-dev  ## build the image, start and kill containers (about 10 minutes; skipped without an engine)
 	$(RUN_ENV) $(BIN)/python -m pytest -m docker

@@ -168,11 +168,14 @@ class Site:
         server.says("listening on")
         return str(re.findall(r"listening on (\S+)", server.said())[-1])
 
-    def hospital(self, name: str, **changes: Any) -> Path:
-        """Write a hospital's file: a client's share of the description's data, waiting at gates; return its path."""
+    def hospital(self, name: str, folder: str = "", **changes: Any) -> Path:
+        """Write a hospital's file, ``FOLDER/hospital.toml`` (NAME's own by default); return its path.
+
+        It has a client's share of the description's data, and waits at gates; ``changes`` replace its entries.
+        """
         names = [str(client.name) for client in self.experiment.roster()]
         number = names.index(name)
-        file = self.folder / name / "hospital.toml"
+        file = self.folder / (folder or name) / "hospital.toml"
         file.parent.mkdir(exist_ok=True)
         hospital = Hospital.of(
             self.experiment, self.experiment.roster()[number], share=(number, len(names)), state=file.parent / "state"

@@ -29,10 +29,7 @@ GIVES_UP = ("--patience", "4")
 
 def intruder(here: Site, log: str, name: str, certificates: Path, address: str, *options: str) -> Program:
     """A node with a state of its own and the given folder of certificates, that says it is ``name``."""
-    file = here.folder / log / "hospital.toml"
-    file.parent.mkdir()
-    shutil.copy(here.hospital(name, state=str(file.parent / "state")), file)
-    here.hospital(name)
+    file = here.hospital(name, folder=log)
     command = ["node", str(file), "--server", address, "--certificates", str(certificates), *options]
     return here.start(log, command)
 
@@ -101,7 +98,8 @@ def test_nobody_comes_in_who_may_not_and_the_federation_goes_on(tmp_path: Path, 
         unknown = intruder(here, "unknown-key", "hospital-a", stranger, address, *GIVES_UP)
         wrong = intruder(here, "wrong-authority", "hospital-a", others / "hospital-a", address)
         stolen = intruder(here, "stolen-key", "hospital-a", keys / "hospital-a", address, *GIVES_UP)
-        plain = here.node("hospital-a", address, *GIVES_UP, log="plain")
+        file = here.hospital("hospital-a", folder="plain")
+        plain = here.start("plain", ["node", str(file), "--server", address, *GIVES_UP])
         assert wrong.ended() == 2
         assert "the server's certificate cannot be trusted" in wrong.said()
         for refused in (unknown, stolen, plain):
