@@ -31,7 +31,7 @@ from common.training import build_optimizer, check_finite, own_random_state, to_
 _GRADIENTS_LIMIT = 2**28
 """Numbers held in per-record gradients at once (1 GiB), whatever ``physical_batch_size`` allows."""
 _LARGEST = 1e18
-"""Largest number in a gradient that counts; far below what overflows, so that clipping stays exact."""
+"""Largest norm of a parameter's gradient with which a record counts; far below what overflows."""
 
 
 def train_privately(
@@ -207,9 +207,11 @@ class _NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
         # Clipping turns an infinite gradient into NaN. A server that sends weights under which a single record
         # overflows would then learn, from a training that fails, exactly whether the record is there, at any epsilon.
         # A contribution of zero is within the clip norm, so what is promised of the sum holds.
-        gradients = [gradient.flatten(1) for gradient in self.grad_samples]
+        gradients = self.grad_samples
         if len(gradients[0]) > 0:
-            largest = torch.stack([gradient.norm(math.inf, dim=1) for gradient in gradients]).amax(0)
+            largest = torch.stack([gradient.reshape(len(gradient), -1).norm(2, dim=1) for gradient in gradients]).amax(
+                0
+            )
             for parameter in self.params:
                 parameter.grad_sample[~(largest <= _LARGEST)] = 0  # the comparison is false for NaN as well
         super().clip_and_accumulate()
