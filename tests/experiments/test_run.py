@@ -285,8 +285,8 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_resumes(tmp_path: Path
     )
     deadline = time.monotonic() + 120
     rounds = tmp_path / "runs"
-    while time.monotonic() < deadline and not list(rounds.glob("*/*/rounds.jsonl")):
-        time.sleep(0.1)
+    while time.monotonic() < deadline and not any("\n" in f.read_text() for f in rounds.glob("*/*/rounds.jsonl")):
+        time.sleep(0.1)  # the file is there before its first line is
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told

@@ -111,7 +111,8 @@ class Composed:
     def rounds(self) -> list[dict[str, Any]]:
         """Return the finished rounds so far."""
         files = list(self.folder.glob("runs/compose/*/rounds.jsonl"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+        written = (file.read_text().rpartition("\n")[0] for file in files)  # a line may be half written
+        return [json.loads(line) for lines in written for line in lines.splitlines()]
 
     def counted(self) -> list[set[str]]:
         """Return the hospitals whose updates counted, round by round."""

@@ -202,7 +202,8 @@ class Site:
     def rounds(self) -> list[dict[str, Any]]:
         """The finished rounds."""
         files = list((self.folder / "runs").glob("*/*/rounds.jsonl"))
-        return [json.loads(line) for line in files[0].read_text().splitlines()] if files else []
+        written = files[0].read_text().rpartition("\n")[0] if files else ""  # a line may be half written
+        return [json.loads(line) for line in written.splitlines()]
 
     def finished(self, number: int) -> None:
         """Wait until so many rounds are finished."""
