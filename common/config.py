@@ -217,6 +217,11 @@ class Evaluation(Section):
     """Attack a stratified, seeded draw of so many test images; None: all. Clean scores always use all."""
     query_records: Count | None = None
     """Likewise for query attacks, which cost most; None follows ``records``."""
+    stress_records: Count | None = None
+    """Images of the extra attacks that look for an attack's failure; None: 100."""
+    seed: Annotated[int, Field(ge=0, lt=2**53)] | None = None
+    """Seed of the attacked images, of the attacks' random starts and of the extra checks; None: the experiment's.
+    Descriptions that differ in the training's seed and agree in this one attack the same images in the same way."""
     generators: tuple[Generator, ...] = ()
 
     @model_validator(mode="after")
@@ -293,6 +298,10 @@ class Experiment(Section):
     def is_private(self, client: Client) -> bool:
         """Tell whether this client trains with DP-SGD."""
         return self.privacy.enabled if client.private is None else client.private
+
+    def attack_seed(self) -> int:
+        """Return the seed of what the evaluation draws; the calibration images follow the experiment's seed."""
+        return self.seed if self.evaluation.seed is None else self.evaluation.seed
 
     def quorum(self) -> int:
         """Return the good updates that a round needs."""

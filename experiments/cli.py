@@ -1,4 +1,4 @@
-"""The command line: ``psreval run | server | node | certificates | split | attack | report | list``.
+"""The command line: ``psreval run | study | runs | server | node | certificates | split | attack | report | list``.
 
 Nothing heavy is imported before a command needs it, so ``--help`` and ``list`` answer at once.
 """
@@ -21,7 +21,7 @@ app = typer.Typer(
     help=(
         "Is this federated image classifier private, robust and small - all at once, and against whom?\n\n"
         "Start with [bold]psreval run[/bold]: two hospitals, one of them malicious, on built-in synthetic X-rays, "
-        "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold, "
+        "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold, or a cell of a study failed, "
         "2 a mistake to mend, 3 a defect of psreval, 130 stopped by Ctrl-C (the same command resumes)."
     ),
     rich_markup_mode="rich",
@@ -73,6 +73,81 @@ def run(
         print("This run had ended before; nothing was run. Change the description for another (--set seed=2).")
     failed = print_verdict(folder)
     if failed:
+        raise typer.Exit(EXIT_THRESHOLD)
+
+
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="Study description (TOML), such as experiments/paper/fig5.toml.")],
+    scale: Annotated[
+        str | None, typer.Option(help="One of the study's scales: small, paper, phantom. Default: small.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change every cell: --set federation.rounds=5 (may be repeated)."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print the cells, what the store has of them, and the time left.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before a very large study.")] = False,
+    cores: Annotated[
+        int | None, typer.Option(min=0, help="Cells at once, one core each; 0: in this process, without Ray.")
+    ] = None,
+    memory: Annotated[
+        float | None, typer.Option(min=0.5, help="GiB that all cells together may need. Default: 80 % of what is free.")
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="Share of a GPU for each cell.")] = 0.0,
+    ray_address: Annotated[
+        str | None, typer.Option("--ray-address", help="A running Ray cluster; its disks must share the store.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where figures, tables and the page go. Default: RUNS/studies/NAME-SCALE.")
+    ] = None,
+    runs: RunsOption = Path("runs"),
+    quiet: QuietOption = False,
+) -> None:
+    """Run a grid of experiments, each thing once, and draw its figures, tables and verdict; the same command resumes.
+
+    Examples:
+
+      psreval study experiments/paper/fig5.toml --dry-run
+
+      psreval study experiments/paper/fig2.toml --scale phantom
+
+      psreval study experiments/paper/claims.toml --scale paper --gpus 0.25 --ray-address auto
+    """
+    from common.config import setting
+    from experiments.console import progress
+    from experiments.study.screen import print_end, print_plan, print_summary
+    from experiments.study.study import prepare_study, run_study
+
+    def agreed(cells: int) -> bool:
+        return yes or (sys.stdin.isatty() and typer.confirm(f"{file} has {cells:,} cells. Go on?"))
+
+    with progress(quiet):
+        prepared = prepare_study(
+            file,
+            runs,
+            scale=scale,
+            changes=dict(setting(change) for change in changes or []),
+            out=out,
+            agreed=agreed,
+        )
+    if dry_run:
+        print_plan(prepared, cores)
+        return
+    if not quiet:
+        print_summary(prepared, cores)
+    with progress(quiet):
+        failures = run_study(
+            prepared,
+            cores=cores,
+            memory=None if memory is None else int(memory * 2**30),
+            gpus=gpus,
+            address=ray_address,
+        )
+    print_end(prepared, failures)
+    if failures:
         raise typer.Exit(EXIT_THRESHOLD)
 
 

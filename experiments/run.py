@@ -20,11 +20,12 @@ from clients.rehearsal import plan_of, rehearse_client
 from common.config import Experiment, Generator, load
 from common.data import PARTS, SERVER_PARTS, Dataset, partition, prepare
 from common.errors import UserError
-from common.folder import RunFolder, read_arrays, write_text
+from common.folder import RunFolder, read_arrays, read_json, read_lines, write_text
 from common.loading import is_reference
 from experiments.model_card import write_model_card
 from experiments.report import write_report
-from experiments.store import check_version, claimed, copy_federation, finished_federation
+from experiments.store import check_version, claimed, copy_federation, federation_claimed, finished_federation
+from server.adversarial_sets import AdversarialSets
 from server.aggregation import check_rule
 from server.app import run_folder, serve
 from server.deployment import check_deployable
@@ -66,14 +67,46 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess", federate:
         check(experiment, dataset, rehearse=federate is None)
         generators = _generators(experiment, dataset, runs, None if federate else runner)
     folder = train(experiment, dataset, runs, runner, federate)
-    with claimed(folder):
+    evaluate_run(experiment, dataset, folder, generators, report=True)
+    return folder
+
+
+def evaluate_run(
+    experiment: Experiment,
+    dataset: Dataset,
+    folder: RunFolder,
+    generators: Mapping[str, nn.Module],
+    *,
+    sets: AdversarialSets | None = None,
+    latencies: bool = True,
+    report: bool = False,
+    wait: bool = False,
+) -> None:
+    """Evaluate a run whose federation has ended; one that has been evaluated is left alone.
+
+    Args:
+        experiment: the description.
+        dataset: its images.
+        folder: the run, as ``train`` returns it.
+        generators: models for the transfer threat, by name, which ``check_fits`` lets pass.
+        sets, latencies: as for ``server.evaluator.evaluate``.
+        report: draw the report and the model card, too, which takes seconds; ``psreval report`` does it later.
+        wait: where another process works on this run, go on after it instead of refusing.
+
+    Raises:
+        UserError: another process works on this run, or ``evaluate``'s own.
+    """
+    with claimed(folder, wait=wait):
+        check_version(folder)
         if not folder.results.exists():
             started = time.monotonic()
-            evaluate(experiment, dataset, folder, generators)
+            evaluate(experiment, dataset, folder, generators, sets=sets, latencies=latencies)
             close_manifest(folder, evaluation=time.monotonic() - started)
-        write_report(folder)
-        write_model_card(folder)
-    return folder
+        elif "evaluation" not in read_json(folder.manifest)["seconds"]:  # killed between the two lines above
+            close_manifest(folder, evaluation=read_json(folder.evaluation)["seconds"])
+        if report:
+            write_report(folder)
+            write_model_card(folder)
 
 
 def check(experiment: Experiment, dataset: Dataset, *, rehearse: bool = True) -> None:
@@ -125,25 +158,44 @@ def check_attacks(experiment: Experiment, classes: int) -> None:
 
 
 def train(
-    experiment: Experiment, dataset: Dataset, runs: Path, runner: str, federate: Federate | None = None
+    experiment: Experiment,
+    dataset: Dataset,
+    runs: Path,
+    runner: str,
+    federate: Federate | None = None,
+    *,
+    wait: bool = False,
 ) -> RunFolder:
-    """Run or resume the federation alone; one that is in the store already is taken from there."""
+    """Run or resume the federation alone; one that is in the store already is taken from there.
+
+    With ``wait``, another process that works on this run, or trains this federation for another run, is waited for;
+    else the first is an error, and the second is not noticed.
+    """
     folder = run_folder(runs, experiment, dataset, runner)
-    with claimed(folder):
+    wanted = experiment.digest(dataset.checksum, federation_only=True, hospitals=runner not in DESCRIBED)
+    with claimed(folder, wait=wait):
         check_version(folder)
         if folder.model.exists():
+            _close_federation(folder)
             return folder
-        wanted = experiment.digest(dataset.checksum, federation_only=True, hospitals=runner not in DESCRIBED)
-        same = finished_federation(runs, wanted, folder)
-        if same is not None:
-            write_text(folder.experiment, experiment.to_toml())
-            open_manifest(experiment, dataset, folder, runner, federation_from=str(same.path))
-            copy_federation(same, folder)
-            return folder
-        with _client_state(folder):
-            work = partial(_serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)
-            (federate or _RUNNERS[runner])(experiment, dataset, folder, work)
+        with federation_claimed(runs, wanted, wait=wait):
+            same = finished_federation(runs, wanted, folder)
+            if same is not None:
+                write_text(folder.experiment, experiment.to_toml())
+                open_manifest(experiment, dataset, folder, runner, federation_from=str(same.path))
+                if copy_federation(same, folder):
+                    return folder
+            with _client_state(folder):
+                work = partial(_serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)
+                (federate or _RUNNERS[runner])(experiment, dataset, folder, work)
     return folder
+
+
+def _close_federation(folder: RunFolder) -> None:
+    """Make up for what a process left undone that was killed after it wrote the model."""
+    told = read_json(folder.manifest)
+    if "federation" not in told["seconds"] and "federation_from" not in told:
+        close_manifest(folder, federation=sum(line.get("seconds") or 0.0 for line in read_lines(folder.rounds)))
 
 
 def load_model(folder: RunFolder, experiment: Experiment, dataset: Dataset) -> nn.Module:
@@ -203,9 +255,9 @@ def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: st
         )
     models: dict[str, nn.Module] = {}
     for generator in experiment.evaluation.generators:
-        description = _generator_description(generator, experiment)
+        description = generator_description(generator, experiment)
         other = prepare(description.data, needs=PARTS if runner else SERVER_PARTS)
-        _check_fits(generator, description, other, experiment, dataset)
+        check_fits(generator, description, other, experiment, dataset)
         if description.digest(other.checksum, federation_only=True) == experiment.digest(
             dataset.checksum, federation_only=True
         ):
@@ -223,14 +275,29 @@ def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: st
     return models
 
 
-def _generator_description(generator: Generator, experiment: Experiment) -> Experiment:
+def generator_description(generator: Generator, experiment: Experiment) -> Experiment:
+    """Return the description of a federation whose model crafts transfer attacks against ``experiment``.
+
+    Raises:
+        UserError: its file is missing or malformed, or a change does not fit.
+    """
     base = load(generator.experiment) if generator.experiment else experiment
     return base.change({"evaluation.generators": [], "evaluation.threats": ["white-box"], **generator.changes})
 
 
-def _check_fits(
+def check_fits(
     generator: Generator, description: Experiment, other: Dataset, experiment: Experiment, dataset: Dataset
 ) -> None:
+    """Refuse a generator of another network, or for other images.
+
+    Args:
+        generator: as the attacked experiment names it.
+        description, other: the generator's federation and its images.
+        experiment, dataset: those under attack.
+
+    Raises:
+        UserError: model, channels, image size or classes differ.
+    """
     mine = (experiment.model, dataset.channels, dataset.image_size, dataset.classes)
     theirs = (description.model, other.channels, other.image_size, other.classes)
     if mine != theirs:

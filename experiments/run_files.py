@@ -66,15 +66,15 @@ def read_run(folder: RunFolder) -> Run:
         description = folder.experiment.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{folder.experiment} could not be read: {error}") from None
-    manifest = _read(folder.manifest, Manifest)
+    manifest = read_part(folder.manifest, Manifest)
     return Run(
         experiment=parse_toml(description, str(folder.experiment), folder.path),
         description=description,
         manifest=manifest,
-        partition=_read(folder.partition, Partition),
-        rounds=_read_rounds(folder.rounds),
-        ledger=_read(folder.ledger, Ledger),
-        evaluation=_read(folder.evaluation, Evaluated),
+        partition=read_part(folder.partition, Partition),
+        rounds=read_rounds(folder.rounds),
+        ledger=read_part(folder.ledger, Ledger),
+        evaluation=read_part(folder.evaluation, Evaluated),
         measures=read_measures(folder.results),
         examples=read_examples(folder.examples, len(manifest.data.classes)) if folder.examples.is_file() else None,
     )
@@ -103,11 +103,13 @@ def read_examples(path: Path, classes: int) -> Examples:
 Model = TypeVar("Model", bound=Part)
 
 
-def _read(path: Path, model: type[Model]) -> Model:
+def read_part(path: Path, model: type[Model]) -> Model:
+    """Read one of a run's JSON files. Raises UserError if it is damaged, or not what psreval writes."""
     return _check(read_json(path), model, str(path))
 
 
-def _read_rounds(path: Path) -> tuple[Round, ...]:
+def read_rounds(path: Path) -> tuple[Round, ...]:
+    """Read ``rounds.jsonl``. Raises UserError as ``read_part``, with the line."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

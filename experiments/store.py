@@ -1,43 +1,76 @@
 """The store: run folders, found by what was run, claimed by one process at a time, never overwritten."""
 
-import fcntl
 import json
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError, safe_open
 
 from common.config import RESULTS_VERSION
 from common.errors import UserError
 from common.folder import RunFolder, read_json
+from common.lock import locked
+from common.progress import note
 
 FEDERATION_FILES = ("model", "rounds", "ledger")
 """What a finished federation leaves, whatever is asked of its model afterwards."""
 
 
+LOCK = ".lock"
+"""The file in a run's folder that says who works on it."""
+
+
 @contextmanager
-def claimed(folder: RunFolder) -> Iterator[None]:
-    """Hold a run's folder; another process on the same run is told so.
+def claimed(folder: RunFolder, *, wait: bool = False) -> Iterator[None]:
+    """Hold a run's folder; another process on the same run is told so, or with ``wait`` goes on after this one.
 
     Raises:
         UserError: another process works on this run, or the folder cannot be made.
     """
+    with ExitStack() as stack:
+        try:
+            lock = locked(folder.path / LOCK, wait=wait, waiting=lambda: note(f"waiting for {folder.path}"))
+            alone = stack.enter_context(lock)
+        except OSError as error:
+            raise UserError(
+                f"{folder.path} cannot be made ({error.strerror}); choose another place with --runs"
+            ) from None
+        if not alone:
+            raise UserError(f"another psreval works on this run now ({folder.path}); wait for it, or end it")
+        yield
+
+
+def is_claimed(folder: RunFolder) -> bool:
+    """Tell whether a process works on a run now."""
+    if not (folder.path / LOCK).exists():
+        return False
     try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        lock = (folder.path / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"{folder.path} cannot be made ({error.strerror}); choose another place with --runs") from None
-    with lock:
+        with locked(folder.path / LOCK, wait=False) as alone:
+            return not alone
+    except OSError:
+        return False
+
+
+@contextmanager
+def federation_claimed(runs: Path, federation_hash: str, *, wait: bool = False) -> Iterator[None]:
+    """Keep others that wait from training the same federation under another name; with ``wait``, wait for others.
+
+    Without ``wait``, two processes may train the same federation at once, each into a folder of its own.
+
+    Raises:
+        UserError: ``runs`` cannot be written.
+    """
+    file = runs / f".federation-{federation_hash}.lock"
+    with ExitStack() as stack:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"another psreval works on this run now ({folder.path}); wait for it, or end it") from None
-        try:
-            yield
-        finally:
-            # Closing alone would leave the lock with a process that was forked meanwhile (Ray's, for example).
-            fcntl.flock(lock, fcntl.LOCK_UN)
+            waiting = f"waiting for federation {federation_hash}, which another process trains"
+            stack.enter_context(locked(file, wait=wait, waiting=lambda: note(waiting), leave=False))
+        except OSError as error:
+            raise UserError(f"{runs} cannot be written ({error.strerror}); choose another place with --runs") from None
+        yield
 
 
 def check_version(folder: RunFolder) -> None:
@@ -57,8 +90,8 @@ def check_version(folder: RunFolder) -> None:
 
 
 def finished_federation(runs: Path, federation_hash: str, apart_from: RunFolder) -> RunFolder | None:
-    """Return a run whose federation is the same and has ended, whatever its evaluation."""
-    for manifest in sorted(runs.glob("*/*/manifest.json")):
+    """Return a run whose federation is the same and has ended, whatever its evaluation; damaged ones do not count."""
+    for manifest in sorted(runs.glob("[!.]*/*/manifest.json")):
         folder = RunFolder(manifest.parent)
         if folder.path == apart_from.path or not folder.model.exists():
             continue
@@ -68,20 +101,51 @@ def finished_federation(runs: Path, federation_hash: str, apart_from: RunFolder)
             continue
         if not isinstance(told, dict):
             continue
-        if told.get("federation_hash") == federation_hash and told.get("results_version") == RESULTS_VERSION:
+        if told.get("federation_hash") != federation_hash or told.get("results_version") != RESULTS_VERSION:
+            continue
+        if broken_arrays(folder.model) is None and _is_json(folder.ledger) and folder.rounds.exists():
             return folder
     return None
 
 
-def copy_federation(source: RunFolder, target: RunFolder) -> None:
-    """Copy a finished federation's files, the model last: its presence says that all are there."""
+def broken_arrays(path: Path) -> str | None:
+    """Return why a safetensors file cannot be read, or None; its header and its length are looked at, not the rest."""
+    try:
+        with safe_open(path, "pt"):
+            return None
+    except (OSError, SafetensorError) as error:
+        return str(error)
+
+
+def copy_federation(source: RunFolder, target: RunFolder) -> bool:
+    """Copy a finished federation's files, the model last: its presence says that all are there.
+
+    Returns:
+        Whether they were; False where the source has been removed meanwhile.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
     for name in reversed(FEDERATION_FILES):
         origin: Path = getattr(source, name)
-        if origin.exists():
-            destination: Path = getattr(target, name)
-            partial = destination.with_name(f".{destination.name}.part")
+        destination: Path = getattr(target, name)
+        partial = destination.with_name(f".{destination.name}.part")
+        try:
             shutil.copyfile(origin, partial)
             partial.replace(destination)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise UserError(f"{destination} could not be written ({error.strerror}); free some of the disk") from None
+    return True
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def find_run(path: Path) -> RunFolder:
@@ -95,7 +159,7 @@ def find_run(path: Path) -> RunFolder:
         raise UserError(f"there is no run at {path}; `psreval run` makes one, and prints where")
     if (place / "experiment.toml").exists():
         return RunFolder(place.resolve())
-    below = sorted(place.glob("*/experiment.toml")) or sorted(place.glob("*/*/experiment.toml"))
+    below = sorted(place.glob("[!.]*/experiment.toml")) or sorted(place.glob("[!.]*/*/experiment.toml"))
     if not below:
         raise UserError(f"{path} holds no run (no experiment.toml in it); name a folder runs/NAME/HASH")
     if len(below) > 1:

@@ -10,6 +10,7 @@ from experiments.tables import TARGETS, Measure, targets, threats, worst
 from server.manifest import DESCRIBED
 
 NONE = "–"
+NOT_MEASURED = "not measured"
 QUESTIONS = ("private", "robust", "small", "useful")
 HEADINGS = {
     "clean": ("No adversary", "unchanged images"),

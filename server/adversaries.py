@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from attacks.craft import craft, options
-from common.config import Evaluation
+from common.config import Evaluation, Model
 from common.seeds import derive
+from server.adversarial_sets import AdversarialSets, Recipe, digest_of
 from server.score import logits_of
 
 QUERIES = "queries"
@@ -81,6 +83,8 @@ def attack_all(
     labels: Tensor,
     query_index: np.ndarray,
     seed: int,
+    network: Model | None = None,
+    sets: AdversarialSets | None = None,
 ) -> Answers:
     """Craft and score every set that the description asks for.
 
@@ -92,24 +96,20 @@ def attack_all(
         labels: int64 [n].
         query_index: the places of the images that query attacks get.
         seed: of the random starts.
+        network: which network ``targets`` and ``generators`` all are, as described; needed with ``sets``.
+        sets: where sets of gradient attacks are kept for other targets; what is there already is not crafted again.
     """
     answers = Answers()
     everything = np.arange(len(images))
     scored_on = {"fp32": targets.fp32, "int8": targets.int8}
     for source, model, concerns in gradient_sources(evaluation, targets, generators):
+        crafted = partial(_crafted, evaluation, source, model, images, labels)
+        if sets is not None and network is not None and evaluation.eps > 0:
+            digest = digest_of(network, model, "twin" if model is targets.twin else "fp32")
+            crafted = partial(_kept, sets, digest, evaluation, source, model, images, labels)
         for attack in evaluation.attacks:
             for repeat in range(evaluation.repeats if "seed" in options(attack) else 1):
-                adversarial = craft(
-                    attack,
-                    model,
-                    images,
-                    labels,
-                    eps=evaluation.eps,
-                    step_size=evaluation.step_size,
-                    steps=evaluation.steps,
-                    seed=derive(seed, "attack", Path(attack).name, repeat),
-                    title=f"{attack} with {source} gradients",
-                )
+                adversarial = crafted(attack, derive(seed, "attack", Path(attack).name, repeat))
                 if repeat == 0:
                     answers.adversarial[source, attack] = adversarial
                 logits = {name: logits_of(scored_on[name], adversarial) for name in {target for target, _ in concerns}}
@@ -120,6 +120,46 @@ def attack_all(
     if "query" in evaluation.threats:
         _query(evaluation, scored_on, images, labels, query_index, seed, answers)
     return answers
+
+
+def _crafted(
+    evaluation: Evaluation, source: str, model: nn.Module, images: Tensor, labels: Tensor, attack: str, seed: int
+) -> Tensor:
+    return craft(
+        attack,
+        model,
+        images,
+        labels,
+        eps=evaluation.eps,
+        step_size=evaluation.step_size,
+        steps=evaluation.steps,
+        seed=seed,
+        title=f"{attack} with {source} gradients",
+    )
+
+
+def _kept(
+    sets: AdversarialSets,
+    digest: str,
+    evaluation: Evaluation,
+    source: str,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    attack: str,
+    seed: int,
+) -> Tensor:
+    recipe = Recipe(
+        generator=digest,
+        attack=attack,
+        eps=evaluation.eps,
+        step_size=evaluation.step_size,
+        steps=evaluation.steps,
+        seed=seed,
+        images=images,
+        labels=labels,
+    )
+    return sets.crafted(recipe, lambda: _crafted(evaluation, source, model, images, labels, attack, seed))
 
 
 def _query(

@@ -84,7 +84,7 @@ def measure_compression(
     images: Images,
     timed_images: Images | None = None,
     *,
-    seconds: float = 10.0,
+    seconds: float | None = 10.0,
 ) -> dict[str, Any]:
     """Measure what compression gained and cost: the ``compression`` part of evaluation.json.
 
@@ -94,13 +94,13 @@ def measure_compression(
         onnx_path: what ``export_onnx`` wrote.
         images: [N, C, H, W], uint8 or float32 in [0, 1], on which agreement is counted (test images, all of them).
         timed_images: likewise, of which the first 64 are timed; None takes ``images``.
-        seconds: about how long to take over the latencies of each batch size.
+        seconds: about how long to take over the latencies of each batch size; None: they are not measured.
 
     Returns:
         ``fp32_bytes`` (of all weights and constants as float32), ``int8_bytes`` (of the ONNX file), ``size_reduction``
         (a fraction), ``activation_bits``, ``calibration_records``, ``saturates``, ``agreement`` (shares of equal
-        predictions, over ``records``), ``latency_ms`` (runtime → batch size → median), ``threads``, ``repeats`` (batch
-        size → number).
+        predictions, over ``records``), ``latency_ms`` (runtime → batch size → median; empty where not measured),
+        ``threads``, ``repeats`` (batch size → number; likewise).
 
     Raises:
         UserError: the file is missing or is no ONNX model.
@@ -109,21 +109,21 @@ def measure_compression(
     threads = torch.get_num_threads()
     content = _read(onnx_path)
     run_int8 = _session(content, threads, str(onnx_path))
-    run_fp32 = _session(to_onnx(original, int8.image_shape), threads, "the fp32 model")
 
     fp32, kernels, twin = (_predictions(_in_batches(_call(m), images)) for m in (original, int8.kernels, int8.twin))
     deployed = _predictions(_in_batches(run_int8, images))
     fp32_bytes = sum(tensor.numel() * 4 for tensor in original.state_dict().values())
-    latency, repeats = medians(
-        {
+    latency: dict[str, dict[str, float]] = {}
+    repeats: dict[str, int] = {}
+    if seconds is not None:
+        runtimes = {
             "torch fp32": _call(original),
             "int8 kernels": _call(int8.kernels),
-            "onnxruntime fp32": run_fp32,
+            "onnxruntime fp32": _session(to_onnx(original, int8.image_shape), threads, "the fp32 model"),
             "onnxruntime int8": run_int8,
-        },
-        _batch(images if timed_images is None else timed_images, 0),
-        seconds=seconds,
-    )
+        }
+        timed = _batch(images if timed_images is None else timed_images, 0)
+        latency, repeats = medians(runtimes, timed, seconds=seconds)
     return {
         "fp32_bytes": fp32_bytes,
         "int8_bytes": len(content),

@@ -15,6 +15,7 @@ from common.intervals import wilson
 from common.records import as_float
 from common.seeds import numpy_generator
 from common.threads import torch_threads
+from server.adversarial_sets import AdversarialSets
 from server.adversaries import Answers, Targets, attack_all
 from server.deployment import export_onnx, measure_compression
 from server.federation import initial_model
@@ -31,14 +32,24 @@ LATENCY_SECONDS = 2.0
 """About how long the latencies of one batch size are measured."""
 
 
-def evaluate(experiment: Experiment, dataset: Dataset, folder: RunFolder, generators: Mapping[str, nn.Module]) -> None:
+def evaluate(
+    experiment: Experiment,
+    dataset: Dataset,
+    folder: RunFolder,
+    generators: Mapping[str, nn.Module],
+    *,
+    sets: AdversarialSets | None = None,
+    latencies: bool = True,
+) -> None:
     """Evaluate the final model of a run; writes the int8 model, the measures, the examples and the verdict.
 
     Args:
         experiment: the description.
         dataset: its images; the test split is scored, the public split calibrates.
         folder: a run whose federation has ended.
-        generators: models of other federations for the transfer threat, by name.
+        generators: models of other federations for the transfer threat, by name; of the same network.
+        sets: where adversarial sets are kept for other evaluations of the same generators; the measures stay the same.
+        latencies: measure them; where several evaluations share the machine, they would mean nothing.
 
     Raises:
         UserError: a public split too small to calibrate, an attack that does not fit, a full disk.
@@ -55,13 +66,21 @@ def evaluate(experiment: Experiment, dataset: Dataset, folder: RunFolder, genera
 
         labels = dataset.test.labels
         clean = {"fp32": logits_of(model, dataset.test.images), "int8": logits_of(int8.kernels, dataset.test.images)}
-        evaluation = experiment.evaluation
-        attacked = sample(labels, evaluation.records, numpy_generator(experiment.seed, "attacked images"))
-        query_draw = numpy_generator(experiment.seed, "queried images")
+        evaluation, seed = experiment.evaluation, experiment.attack_seed()
+        attacked = sample(labels, evaluation.records, numpy_generator(seed, "attacked images"))
+        query_draw = numpy_generator(seed, "queried images")
         queried = sample(labels[attacked], evaluation.query_records, query_draw)
         images = torch.from_numpy(np.array(dataset.test.images[attacked]))
         answers = attack_all(
-            evaluation, targets, generators, images, torch.from_numpy(labels[attacked]), queried, experiment.seed
+            evaluation,
+            targets,
+            generators,
+            images,
+            torch.from_numpy(labels[attacked]),
+            queried,
+            seed,
+            experiment.model,
+            sets,
         )
         rows = clean_rows(clean, labels, dataset.normal)
         right = {target: logits[attacked].argmax(1) == labels[attacked] for target, logits in clean.items()}
@@ -70,7 +89,12 @@ def evaluate(experiment: Experiment, dataset: Dataset, folder: RunFolder, genera
         warnings = doubts(experiment, targets, images, labels[attacked], answers, right)
         warnings += attendance_notes(folder) + majority_note(clean["int8"], labels)
         facts = measure_compression(
-            model, int8, folder.int8_model, dataset.test.images, dataset.public.images, seconds=LATENCY_SECONDS
+            model,
+            int8,
+            folder.int8_model,
+            dataset.test.images,
+            dataset.public.images,
+            seconds=LATENCY_SECONDS if latencies else None,
         )
 
     robust, n = worst["int8"]

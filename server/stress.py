@@ -26,7 +26,8 @@ from server.adversaries import QUERIES, Answers, Scored, Targets, right_in_worst
 from server.score import logits_of
 
 SAMPLE = 100
-"""Images of the extra attacks; they look for failures of the attack, not for the model's accuracy."""
+"""Images of the extra attacks, unless ``stress_records`` says otherwise; they look for failures of the attack, not for
+the model's accuracy."""
 NEGLIGIBLE = 3
 """So many images more or less say nothing about a budget."""
 
@@ -53,10 +54,11 @@ def doubts(
     findings: list[Finding] = []
     if evaluation.eps > 0:
         # Test images often lie class by class: a sample of the first ones would be of one class.
-        index = stratified_draw(labels, SAMPLE, numpy_generator(experiment.seed, "stress sample"))
+        seed = experiment.attack_seed()
+        index = stratified_draw(labels, evaluation.stress_records or SAMPLE, numpy_generator(seed, "stress sample"))
         for target, sources in (("fp32", (targets.fp32,)), ("int8", (targets.twin, targets.fp32))):
             scored = targets.fp32 if target == "fp32" else targets.int8
-            found, right = _stress(evaluation, target, scored, sources, images[index], labels[index], experiment.seed)
+            found, right = _stress(evaluation, target, scored, sources, images[index], labels[index], seed)
             white_box = [answer for answer in answers.scored if (answer.target, answer.threat) == (target, "white-box")]
             if white_box:
                 best = right_in_worst_case(white_box, labels, clean[target])[index]

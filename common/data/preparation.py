@@ -21,7 +21,7 @@ from common.seeds import numpy_generator
 
 SOURCES: dict[str, str] = {
     "phantom": "synthetic chest X-rays, drawn by a program: normal, bacterial, viral; 28 to 224 pixels, grey",
-    "cifar10": "CIFAR-10: 60,000 colour photographs, 10 classes, 32 pixels; a local copy, else downloaded",
+    "cifar10": "CIFAR-10: 60,000 colour photographs, 10 classes; a local copy, binary or cifar10.npz, else downloaded",
     "pneumonia": "5,856 paediatric chest X-rays (Kermany et al. 2018) in their usual folders; 2 or 3 classes",
     "npz:FILE": "arrays in MedMNIST's layout: train_images, train_labels, val_images … test_labels",
     "folder:DIR": "pictures in DIR/train/CLASS and DIR/test/CLASS, or in DIR/CLASS for us to split",

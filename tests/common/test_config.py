@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -198,3 +199,18 @@ def test_nothing_is_limited_or_compressed_unless_a_description_says_so() -> None
     federation = Experiment().federation
     assert (federation.norm_limit, federation.update_compression) == (None, "none")
     assert (federation.strikes_limit, federation.join_timeout) == (3, 300.0)
+
+
+def test_what_is_asked_of_the_evaluation_later_leaves_older_hashes_as_they_were() -> None:
+    plain = Experiment()
+    told = json.loads(plain.model_dump_json(exclude_none=True))["evaluation"]
+    assert set(told) & {"seed", "stress_records"} == set()
+    for changes in ({"evaluation.seed": 1}, {"evaluation.stress_records": 100}):
+        changed = plain.change(changes)
+        assert changed.digest() != plain.digest()
+        assert changed.digest(federation_only=True) == plain.digest(federation_only=True)
+
+
+def test_the_evaluation_draws_from_its_own_seed_where_it_has_one() -> None:
+    assert Experiment(seed=4).attack_seed() == 4
+    assert Experiment(seed=4).change({"evaluation.seed": 0}).attack_seed() == 0

@@ -132,3 +132,11 @@ def _constant_model() -> onnx.ModelProto:
     ]
     graph = helper.make_graph(nodes, "constant", [images], [logits], [weights, bias])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_latencies_that_were_not_measured_are_said_to_be_so(finished_run: RunFolder) -> None:
+    assert "not measured" not in card(finished_run)
+    evaluation = read_json(finished_run.evaluation)
+    evaluation["compression"]["latency_ms"] = {}
+    write_json(finished_run.evaluation, evaluation)
+    assert "\nMilliseconds a pass: not measured.\n" in card(finished_run)

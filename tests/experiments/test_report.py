@@ -369,3 +369,13 @@ def test_in_a_deployment_each_client_s_noise_is_its_own(finished_run: RunFolder)
     text = page(finished_run).text
     assert "against whom, each client's own noise decides" in text[: text.index("Robust?")]
     assert "Each client decides for itself where its noise comes from" in text[text.index("Privacy ledgers") :]
+
+
+def test_latencies_that_were_not_measured_are_said_to_be_so(finished_run: RunFolder) -> None:
+    assert "not measured" not in page(finished_run).text
+    evaluation = read_json(finished_run.evaluation)
+    evaluation["compression"]["latency_ms"] = {}
+    write_json(finished_run.evaluation, evaluation)
+    text = page(finished_run).text
+    assert "Time of one forward pass: not measured." in text
+    assert "in milliseconds; medians" not in text

@@ -2,24 +2,29 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import clients.app
 import server.evaluator
 import server.federation
-from common.config import Experiment, load, parse
+from common.config import Experiment, Generator, load, parse
 from common.data import Dataset, prepare
 from common.errors import UserError
-from common.folder import RunFolder, read_json, read_lines
+from common.folder import RunFolder, read_json, read_lines, write_json
 from experiments.inprocess import InProcessGrid
-from experiments.run import _RUNNERS, Work, run, train
+from experiments.run import _RUNNERS, Work, check_fits, evaluate_run, generator_description, load_model, run, train
 from experiments.split import split
+from experiments.store import claimed
+from server.adversarial_sets import AdversarialSets
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -119,6 +124,98 @@ def test_what_real_hospitals_do_is_not_rehearsed_by_the_server(tmp_path: Path) -
 
     with pytest.raises(UserError, match="nobody came"):
         run(made, tmp_path, "hospitals", nobody)
+
+
+def test_a_study_evaluates_in_parts_what_a_user_runs_at_once(whole: RunFolder, tmp_path: Path) -> None:
+    experiment = tiny()
+    dataset = prepare(experiment.data)
+    folder = train(experiment, dataset, tmp_path, "inprocess", wait=True)
+    sets = AdversarialSets(tmp_path / ".sets")
+    evaluate_run(experiment, dataset, folder, {}, sets=sets, latencies=False)
+    assert sets.crafts == 4
+    assert folder.results.read_bytes() == whole.results.read_bytes()
+    assert folder.examples.read_bytes() == whole.examples.read_bytes()
+    assert not folder.report.exists()
+    assert set(read_json(folder.manifest)["seconds"]) == {"federation", "evaluation"}
+    before = {path: path.stat().st_mtime_ns for path in folder.path.iterdir()}
+    evaluate_run(experiment, dataset, folder, {}, sets=sets, latencies=False)
+    assert {path: path.stat().st_mtime_ns for path in folder.path.iterdir()} == before
+    assert sets.hits == 0
+    evaluate_run(experiment, dataset, folder, {}, report=True)
+    assert "not measured" in folder.report.read_text(encoding="utf-8")
+    assert "not measured" in folder.model_card.read_text(encoding="utf-8")
+
+
+def test_seconds_that_a_killed_process_did_not_note_are_made_up_for(whole: RunFolder, tmp_path: Path) -> None:
+    experiment = tiny()
+    dataset = prepare(experiment.data)
+    folder = RunFolder(tmp_path / "tiny" / whole.path.name)
+    shutil.copytree(whole.path, folder.path)
+    manifest = read_json(folder.manifest)
+    write_json(folder.manifest, manifest | {"seconds": {}, "bytes": {}})
+    assert train(experiment, dataset, tmp_path, "inprocess") == folder
+    evaluate_run(experiment, dataset, folder, {})
+    told = read_json(folder.manifest)
+    rounds = sum(line["seconds"] for line in read_lines(folder.rounds))
+    assert told["seconds"]["federation"] == pytest.approx(rounds, abs=0.01)
+    assert told["seconds"]["evaluation"] == read_json(folder.evaluation)["seconds"]
+    assert told["bytes"] == manifest["bytes"]
+
+
+def test_two_that_want_one_federation_train_it_once_if_they_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained, waiting, real = [], threading.Event(), _RUNNERS["inprocess"]
+    monkeypatch.setattr("common.progress._say", lambda sentence: "waiting for federation" in sentence and waiting.set())
+    one, other = tiny(federation__rounds=1), tiny(federation__rounds=1, name="other", evaluation__steps=3)
+    dataset = prepare(one.data)
+    threads = []
+
+    def counted(*arguments: object) -> None:
+        trained.append(arguments)
+        if not threads:
+            arguments_of_other = (other, dataset, tmp_path, "inprocess")
+            threads.append(threading.Thread(target=train, args=arguments_of_other, kwargs={"wait": True}))
+            threads[0].start()
+            assert waiting.wait(60)
+        real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setitem(_RUNNERS, "inprocess", counted)
+    folder = train(one, dataset, tmp_path, "inprocess", wait=True)
+    threads[0].join(60)
+    assert len(trained) == 1
+    (copied,) = (tmp_path / "other").glob("*/model.safetensors")
+    assert copied.read_bytes() == folder.model.read_bytes()
+
+
+def test_a_run_that_another_process_evaluates_is_refused_or_waited_for(
+    whole: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = threading.Event()
+    monkeypatch.setattr("common.progress._say", lambda sentence: waiting.set())
+    experiment = tiny()
+    arguments = (experiment, prepare(experiment.data), whole, {})
+    thread = threading.Thread(target=evaluate_run, args=arguments, kwargs={"wait": True})
+    with claimed(whole):
+        with pytest.raises(UserError, match="another psreval works on this run"):
+            evaluate_run(*arguments)
+        thread.start()
+        assert waiting.wait(60)
+    thread.join(60)
+    assert not thread.is_alive()
+
+
+def test_a_generator_s_description_is_the_experiment_s_with_changes(whole: RunFolder) -> None:
+    generator = Generator(name="other", changes={"seed": 2, "privacy.enabled": True})
+    experiment = tiny(evaluation__threats=["transfer"], evaluation__generators=[generator.model_dump()])
+    description = generator_description(generator, experiment)
+    assert (description.seed, description.privacy.enabled) == (2, True)
+    assert (description.evaluation.generators, description.evaluation.threats) == ((), ("white-box",))
+    dataset = prepare(experiment.data)
+    check_fits(generator, description, dataset, experiment, dataset)
+    with pytest.raises(UserError, match="'other' does not fit"):
+        check_fits(generator, description.change({"model.width": 8}), dataset, experiment, dataset)
+    assert isinstance(load_model(whole, tiny(), dataset), nn.Module)
 
 
 def test_what_has_been_done_is_not_done_again(whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:

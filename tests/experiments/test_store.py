@@ -1,5 +1,6 @@
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ import torch
 from common.config import RESULTS_VERSION
 from common.errors import UserError
 from common.folder import RunFolder, write_arrays
-from experiments.store import check_version, claimed, copy_federation, find_run, finished_federation
+from experiments.store import (
+    check_version,
+    claimed,
+    copy_federation,
+    federation_claimed,
+    find_run,
+    finished_federation,
+    is_claimed,
+)
 
 
 def made(
@@ -31,6 +40,53 @@ def test_one_process_at_a_time_works_on_a_run(tmp_path: Path) -> None:
         pass
     with claimed(folder):
         pass
+
+
+def test_whoever_waits_for_a_run_goes_on_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, order, waiting = RunFolder(tmp_path / "a" / "b"), [], threading.Event()
+    monkeypatch.setattr("common.progress._say", lambda sentence: waiting.set())
+
+    def second() -> None:
+        with claimed(folder, wait=True):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with claimed(folder):
+        assert is_claimed(folder)
+        thread.start()
+        assert waiting.wait(60)
+        order.append("first")
+    thread.join(60)
+    assert order == ["first", "second"]
+    assert not is_claimed(folder)
+
+
+def test_nobody_has_claimed_what_is_not_there_and_asking_makes_nothing(tmp_path: Path) -> None:
+    assert not is_claimed(RunFolder(tmp_path / "a" / "b"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_federation_is_waited_for_by_those_who_wait_and_by_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, waiting = [], threading.Event()
+    monkeypatch.setattr("common.progress._say", lambda sentence: waiting.set())
+
+    def second() -> None:
+        with federation_claimed(tmp_path, "abc", wait=True):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    with federation_claimed(tmp_path, "abc", wait=True):
+        with federation_claimed(tmp_path, "abc"):
+            order.append("not waiting")
+        with federation_claimed(tmp_path, "def", wait=True):
+            order.append("another")
+        thread.start()
+        assert waiting.wait(60)
+        order.append("first")
+    thread.join(60)
+    assert order == ["not waiting", "another", "first", "second"]
 
 
 def test_a_process_forked_meanwhile_does_not_keep_the_claim(tmp_path: Path) -> None:
@@ -65,9 +121,29 @@ def test_a_finished_federation_of_the_same_hash_is_found_and_copied(tmp_path: Pa
     assert finished_federation(tmp_path, "same", mine) == source
     assert finished_federation(tmp_path, "none", mine) is None
     mine.path.mkdir(parents=True)
-    copy_federation(source, mine)
+    assert copy_federation(source, mine)
     assert mine.model.read_bytes() == source.model.read_bytes()
     assert mine.rounds.read_bytes() == source.rounds.read_bytes()
+
+
+def test_a_federation_that_is_damaged_or_set_aside_serves_nobody(tmp_path: Path) -> None:
+    folder, mine = made(tmp_path, "one", "same"), RunFolder(tmp_path / "two" / "abc")
+    whole = {path: path.read_bytes() for path in (folder.model, folder.ledger)}
+    for path, content in whole.items():
+        path.write_bytes(content[:-1])
+        assert finished_federation(tmp_path, "same", mine) is None
+        path.write_bytes(content)
+    assert finished_federation(tmp_path, "same", mine) == folder
+    folder.path.parent.rename(tmp_path / ".aside")
+    assert finished_federation(tmp_path, "same", mine) is None
+
+
+def test_a_source_that_vanishes_while_it_is_copied_is_no_model(tmp_path: Path) -> None:
+    source, mine = made(tmp_path, "one", "same"), RunFolder(tmp_path / "two" / "abc")
+    mine.path.mkdir(parents=True)
+    source.model.unlink()
+    assert not copy_federation(source, mine)
+    assert not mine.model.exists()
 
 
 def test_a_truncated_manifest_is_not_trusted(tmp_path: Path) -> None:
@@ -91,6 +167,8 @@ def test_a_run_is_found_by_folder_file_or_name(tmp_path: Path) -> None:
     folder = made(tmp_path, "one", "same")
     for path in (folder.path, folder.model, tmp_path / "one", tmp_path):
         assert find_run(path).path == folder.path.resolve()
+    made(tmp_path, ".aside", "same")
+    assert find_run(tmp_path).path == folder.path.resolve()
     made(tmp_path, "two", "same")
     with pytest.raises(UserError, match="holds 2 runs"):
         find_run(tmp_path)

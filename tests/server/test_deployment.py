@@ -158,3 +158,15 @@ def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"not a model")
     with pytest.raises(UserError, match="is no ONNX model"):
         run_onnx(tmp_path / "broken.onnx", images)
+
+
+def test_no_seconds_for_latencies_is_none_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("timed")
+
+    monkeypatch.setattr("server.deployment.medians", never)
+    export_onnx(compressed(), tmp_path / "model.onnx")
+    images = images_and_labels(10, seed=3)[0]
+    told = measure_compression(trained(), compressed(), tmp_path / "model.onnx", images, seconds=None)
+    assert (told["latency_ms"], told["repeats"]) == ({}, {})
+    assert told["agreement"]["records"] == 10

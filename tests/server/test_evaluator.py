@@ -1,10 +1,25 @@
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
+from torch import nn
 
-from common.folder import RunFolder, append_line
-from server.evaluator import attendance_notes, majority_note, sample
+import server.evaluator
+from common.config import Experiment, parse
+from common.data import Dataset, prepare
+from common.folder import RunFolder, append_line, read_json, write_arrays, write_json
+from server.adversarial_sets import AdversarialSets
+from server.evaluator import attendance_notes, calibration_images, evaluate, majority_note, sample
+from server.federation import initial_model
 from tests.server import federation_fixture as fixture
+
+TINY = {
+    "data": {"image_size": 28, "train_records": 30, "public_records": 24, "test_records": 24},
+    "model": {"width": 4},
+    "evaluation": {"records": 12, "stress_records": 6, "steps": 2, "seed": 5, "threats": ["transfer"]},
+}
 
 
 def line(status: str, **clients: str) -> dict:
@@ -38,3 +53,128 @@ def test_no_number_means_all_records() -> None:
     labels = fixture.dataset().test.labels
     assert sample(labels, None, np.random.default_rng(0)).tolist() == list(range(len(labels)))
     assert len(sample(labels, 5, np.random.default_rng(0))) == 5
+
+
+def tiny(**changes: object) -> Experiment:
+    return parse(TINY, "tiny").change({key.replace("__", "."): value for key, value in changes.items()})
+
+
+@pytest.fixture(scope="module")
+def data() -> Dataset:
+    return prepare(tiny().data)
+
+
+def evaluated(
+    folder: Path, experiment: Experiment, data: Dataset, generators: Mapping[str, nn.Module], **options: object
+) -> RunFolder:
+    """Evaluate the untrained model of an experiment."""
+    run = RunFolder(folder)
+    write_arrays(run.model, initial_model(experiment, data).state_dict())
+    write_json(run.ledger, {"worst_honest_epsilon": None})
+    evaluate(experiment, data, run, generators, **{"latencies": False, **options})  # type: ignore[arg-type]
+    return run
+
+
+def test_a_generator_s_set_is_crafted_once_for_three_targets_and_no_measure_changes(
+    tmp_path: Path, data: Dataset
+) -> None:
+    sets = AdversarialSets(tmp_path / "sets")
+    for seed in (1, 2, 3):
+        experiment = tiny(seed=seed)
+        generators = {"other": initial_model(tiny(seed=9), data).eval()}
+        plain = evaluated(tmp_path / f"plain-{seed}", experiment, data, generators)
+        cached = evaluated(tmp_path / f"cached-{seed}", experiment, data, generators, sets=sets)
+        for path in (plain.results, plain.examples, plain.int8_model):
+            assert (cached.path / path.name).read_bytes() == path.read_bytes(), path.name
+        told = [read_json(run.evaluation) for run in (plain, cached)]
+        assert told[0]["warnings"] == told[1]["warnings"]
+    assert (sets.crafts, sets.hits) == (2, 4)  # fgsm and pgd
+
+
+def test_own_sets_of_fp32_and_of_the_twin_are_kept_apart_and_serve_a_second_evaluation(
+    tmp_path: Path, data: Dataset
+) -> None:
+    experiment = tiny(evaluation__threats=["white-box", "insider"], evaluation__attacks=["pgd"], evaluation__repeats=2)
+    sets = AdversarialSets(tmp_path / "sets")
+    plain = evaluated(tmp_path / "plain", experiment, data, {})
+    first = evaluated(tmp_path / "first", experiment, data, {}, sets=sets)
+    assert (sets.crafts, sets.hits) == (4, 0)
+    second = evaluated(tmp_path / "second", experiment, data, {}, sets=sets)
+    assert (sets.crafts, sets.hits) == (4, 4)
+    assert plain.results.read_bytes() == first.results.read_bytes() == second.results.read_bytes()
+
+
+def test_what_a_model_meets_as_its_own_attack_others_meet_as_a_transfer(tmp_path: Path, data: Dataset) -> None:
+    sets = AdversarialSets(tmp_path / "sets")
+    evaluated(tmp_path / "a", tiny(seed=9, evaluation__threats=["insider"]), data, {}, sets=sets)
+    evaluated(tmp_path / "b", tiny(seed=1), data, {"other": initial_model(tiny(seed=9), data)}, sets=sets)
+    assert (sets.crafts, sets.hits) == (2, 2)
+
+
+def test_nothing_is_kept_of_a_budget_of_nothing(tmp_path: Path, data: Dataset) -> None:
+    sets = AdversarialSets(tmp_path / "sets")
+    experiment = tiny(evaluation__eps=0, evaluation__threats=["insider"])
+    evaluated(tmp_path / "a", experiment, data, {}, sets=sets)
+    assert not sets.path.exists()
+
+
+def test_latencies_are_left_out_where_nobody_wants_them(
+    tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.evaluator, "LATENCY_SECONDS", 0.05)
+    experiment = tiny(evaluation__threats=["insider"], evaluation__attacks=["fgsm"])
+    without = read_json(evaluated(tmp_path / "a", experiment, data, {}).evaluation)["compression"]
+    measured = read_json(evaluated(tmp_path / "b", experiment, data, {}, latencies=True).evaluation)["compression"]
+    assert (without["latency_ms"], without["repeats"]) == ({}, {})
+    assert len(measured["latency_ms"]) == 4
+    assert {key: value for key, value in without.items() if key not in ("latency_ms", "repeats")} == {
+        key: value for key, value in measured.items() if key not in ("latency_ms", "repeats")
+    }
+
+
+def drawn(
+    folder: Path, experiment: Experiment, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> tuple[torch.Tensor, int]:
+    """Return the images that an evaluation attacks, and the seed that it gives to the attacks."""
+    seen: list[tuple[torch.Tensor, int]] = []
+    real = server.evaluator.attack_all
+
+    def spy(*arguments: object) -> object:
+        seen.append((arguments[3], arguments[6]))  # type: ignore[arg-type]
+        return real(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(server.evaluator, "attack_all", spy)
+    evaluated(folder, experiment, data, {})
+    return seen[0]
+
+
+def test_the_evaluation_s_seed_chooses_images_and_starts_and_the_training_s_does_not(
+    tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {"evaluation__threats": ["insider"], "evaluation__attacks": ["fgsm"]}
+    first, second, other = (
+        drawn(tmp_path / name, tiny(**asked, seed=seed, evaluation__seed=attack), data, monkeypatch)
+        for name, seed, attack in (("a", 1, 5), ("b", 2, 5), ("c", 1, 6))
+    )
+    assert torch.equal(first[0], second[0])
+    assert first[1] == second[1] == 5
+    assert not torch.equal(first[0], other[0])
+
+
+def test_without_a_seed_of_its_own_the_evaluation_has_the_experiment_s(
+    tmp_path: Path, data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = parse(TINY | {"evaluation": {"records": 12, "threats": ["insider"], "attacks": ["fgsm"]}}, "tiny")
+    images, seed = drawn(tmp_path / "a", plain, data, monkeypatch)
+    same, _ = drawn(tmp_path / "b", tiny(seed=3, evaluation__seed=1), data, monkeypatch)
+    assert seed == plain.seed == 1
+    assert torch.equal(images, same)
+
+
+def test_calibration_images_follow_the_experiment_s_seed(data: Dataset) -> None:
+    one, two, three = (
+        calibration_images(tiny(compression__calibration_records=8, **changes), data)
+        for changes in ({"seed": 1}, {"seed": 1, "evaluation__seed": 7}, {"seed": 2})
+    )
+    assert torch.equal(one, two)
+    assert not torch.equal(one, three)

@@ -111,3 +111,25 @@ def test_the_sample_holds_every_class_although_images_lie_class_by_class(monkeyp
 def test_a_budget_of_nothing_is_noted() -> None:
     found = told(Brightness(), Answers(), **{"evaluation.eps": 0})
     assert "the budget is 0" in sentences(found, "note")
+
+
+def test_so_many_images_are_stressed_as_the_description_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[np.ndarray] = []
+    real = server.stress._stress
+
+    def spy(*arguments: object) -> object:
+        seen.append(np.array(arguments[4].float().sum(dim=(1, 2, 3))))
+        return real(*arguments)
+
+    monkeypatch.setattr(server.stress, "_stress", spy)
+    labels = np.arange(300) % 2
+    for changes in (
+        {},
+        {"evaluation.stress_records": 20},
+        {"evaluation.stress_records": 20, "seed": 2},
+        {"evaluation.stress_records": 20, "evaluation.seed": 1, "seed": 2},
+    ):
+        told(Brightness(), Answers(), labels=labels, **changes)
+    usual, fewer, otherwise, pinned = seen[::2]  # fp32 and int8 have the same sample
+    assert (len(usual), len(fewer)) == (server.stress.SAMPLE, 20)
+    assert fewer.tolist() == pinned.tolist() != otherwise.tolist()

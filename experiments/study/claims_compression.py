@@ -1,0 +1,98 @@
+"""What int8 costs and gains: the measurements behind the paper's claims on compression."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from experiments.study.deciding import average, exact, farthest, largest
+from experiments.study.evidence import (
+    Evidence,
+    Finding,
+    Part,
+    attacked_groups,
+    clean,
+    clean_groups,
+    label,
+    minus,
+    success,
+    under,
+    unique,
+)
+from experiments.wording import percent, size
+
+
+def reduction(evidence: Evidence, model: str) -> Finding:
+    """Return how much smaller the int8 file of a network at the paper's width is."""
+    facts: Any = evidence.facts.get("sizes", {}).get(model)
+    if not facts:
+        return Finding(None)
+    notes = [f"{size(facts['fp32_bytes'])} as fp32 and {size(facts['int8_bytes'])} as int8, at the paper's width."]
+    if (state := facts.get("state_dict_reduction")) is not None:
+        notes.append(f"Counted as the paper counts, over PyTorch state dicts instead of files: −{percent(state)}.")
+    own = sorted(
+        {
+            round(float(result.evaluation["compression"]["size_reduction"]), 3)
+            for result in unique(evidence.results)
+            if result.setting.model == model
+        }
+    )
+    if own:
+        seen = percent(own[0]) if len(own) == 1 else f"{percent(own[0])} to {percent(own[-1])}"
+        notes.append(f"The narrower networks of the cells below save {seen}.")
+    return Finding(exact(float(facts["reduction"])), notes=tuple(notes))
+
+
+def accuracy_on_average(evidence: Evidence) -> Finding:
+    """Return the mean change of clean accuracy by int8 over all settings."""
+    parts = _changes(evidence)
+    return Finding(average([part.numbers for part in parts]), parts)
+
+
+def accuracy_everywhere(evidence: Evidence) -> Finding:
+    """Return the largest change of clean accuracy by int8, up or down, of any setting."""
+    parts = _changes(evidence)
+    return Finding(farthest(_lists(parts)), parts)
+
+
+def largest_gain(evidence: Evidence, threat: str, model: str | None = None) -> Finding:
+    """Return the largest gain of robust accuracy by int8 over settings."""
+    parts = gains(evidence, threat, model)
+    return Finding(largest(_lists(parts)), parts)
+
+
+def mean_gain(evidence: Evidence, threat: str) -> Finding:
+    """Return the mean gain of robust accuracy by int8 over settings."""
+    parts = gains(evidence, threat)
+    return Finding(average([part.numbers for part in parts]), parts)
+
+
+def gains(evidence: Evidence, threat: str, model: str | None = None) -> tuple[Part, ...]:
+    """Return what int8 gains over fp32 in each setting, repeat by repeat.
+
+    The insider crafts on the fp32 model, so what it leaves of int8 is set against what the same images leave of fp32:
+    fp32's white-box accuracy.
+    """
+    parts = []
+    for (setting, _), group in attacked_groups(evidence.results).items():
+        against = "white-box" if threat == "insider" else threat
+        numbers = minus(under(group, "int8", threat), under(group, "fp32", against))
+        if numbers and model in (None, setting.model):
+            beside = {
+                "fp32": under(group, "fp32", against),
+                "int8": under(group, "int8", threat),
+                "attack success": minus(success(group, "int8", threat), success(group, "fp32", against)),
+            }
+            parts.append(Part(label(setting), numbers, beside, group, frozenset({"attack success"})))
+    return tuple(parts)
+
+
+def _changes(evidence: Evidence) -> tuple[Part, ...]:
+    parts = []
+    for setting, group in clean_groups(evidence.results).items():
+        before, after = clean(group, "fp32"), clean(group, "int8")
+        if numbers := minus(after, before):
+            parts.append(Part(label(setting), numbers, {"fp32": before, "int8": after}, group))
+    return tuple(parts)
+
+
+def _lists(parts: Iterable[Part]) -> list[list[float]]:
+    return [list(part.numbers.values()) for part in parts]
