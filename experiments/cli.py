@@ -151,6 +151,41 @@ def study(
         raise typer.Exit(EXIT_THRESHOLD)
 
 
+@app.command("runs")
+def list_runs(
+    name: Annotated[str, typer.Option(help="Only runs whose name fits: --name 'fig*'.")] = "*",
+    status: Annotated[
+        str | None, typer.Option(help="Only: finished, evaluated, trained, resumable, started, damaged, foreign.")
+    ] = None,
+    where: Annotated[
+        list[str] | None, typer.Option(help="Only where the description says so: --where privacy.enabled=true.")
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the runs that are listed, after a question.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    runs: RunsOption = Path("runs"),
+) -> None:
+    """List, filter and remove what is in the store.
+
+    Examples:
+
+      psreval runs --where federation.rounds=8
+
+      psreval runs --status damaged --remove
+    """
+    from common.errors import UserError
+    from experiments.console import print_removal, print_runs
+    from experiments.inventory import remove_runs, stored_runs
+
+    found = stored_runs(runs, name=name, status=status, where=where or [])
+    print_runs(found)
+    if not remove or not found:
+        return
+    if not yes and not sys.stdin.isatty():
+        raise UserError("--remove: nothing was removed, since nobody can be asked here; say --yes, too")
+    if yes or typer.confirm(f"Remove {len(found)} runs for good?"):
+        print_removal(remove_runs(found, really=True))
+
+
 @app.command()
 def server(
     file: Annotated[Path, typer.Argument(help="Experiment description (TOML).")],
@@ -336,6 +371,9 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _end(EXIT_STOPPED, stopped)
     except (Exception, SystemExit) as error:
+        if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has read enough
+            _end(0)
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the command line itself was mistaken
             _end(EXIT_MISTAKE, f"psreval: {error.format_message()} (psreval --help)")
         import traceback

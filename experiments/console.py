@@ -1,10 +1,10 @@
 """What the command line shows: progress, the verdict, lists. Bars on a terminal, plain lines elsewhere."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -23,6 +23,9 @@ from common.errors import UserError
 from common.folder import RunFolder, read_json
 from common.loading import suggest
 from common.progress import plain_lines, show_with
+
+if TYPE_CHECKING:  # heavy
+    from experiments.inventory import Removal, Stored
 
 MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("not decided", "yellow")}
 
@@ -104,6 +107,46 @@ def print_attack(outcome: dict[str, Any]) -> None:
     for name in ("clean", "attacked"):
         value, low, high = outcome[name]
         console.print(f"  {name:<9} accuracy {value:6.1%}   95 % interval {low:.1%} to {high:.1%}")
+
+
+def print_runs(found: Sequence["Stored"]) -> None:
+    """Print the runs of a store, one a line."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for column in ("run", "state", "ε", "int8 clean", "worst case", "seconds", "MiB", "age"):
+        table.add_column(column, justify="left" if column in ("run", "state") else "right", no_wrap=column == "run")
+    for one in found:
+        table.add_row(
+            f"{one.name}/{one.hash}",
+            escape(one.state() + (f": {one.reason}" if one.reason else "")),
+            "–" if one.epsilon is None else f"{one.epsilon:.2f}",
+            "–" if one.accuracy is None else f"{one.accuracy:.1%}",
+            "–" if one.worst is None else f"{one.worst:.1%}",
+            "–" if one.seconds is None else f"{one.seconds:.0f}",
+            f"{one.bytes / 2**20:.1f}",
+            spoken(one.age),
+        )
+    console.print(table)
+    console.print(f"{len(found)} runs, {sum(one.bytes for one in found) / 2**20:.0f} MiB.")
+
+
+def print_removal(removal: "Removal") -> None:
+    """Print what was removed, and what stays since a process works on it."""
+    console = Console(highlight=False)
+    console.print(f"{len(removal.gone)} runs removed, {removal.bytes / 2**20:.0f} MiB free.")
+    for one in removal.kept:
+        console.print(f"{one.name}/{one.hash} stays: a process works on it now.")
+
+
+def spoken(seconds: float) -> str:
+    """Return a duration as people say it: ``40 s``, ``12 min``, ``3 h 20 min``, ``5 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 48 * 3600:
+        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
+    return f"{seconds / 86400:.0f} days"
 
 
 def print_known(what: str) -> None:

@@ -66,12 +66,13 @@ def is_empty(folder: RunFolder) -> bool:
 def make_way(folder: RunFolder, experiment: Experiment, checksum: str) -> str | None:
     """Set aside what lies where a run belongs if it cannot be trusted; return a sentence that says so, or None.
 
-    Waits for another process that works on the run, for what looks damaged now may be set aside by then.
+    What can be trusted is left to whoever works on it. Else another process that works on it is waited for, since what
+    looks damaged now may be set aside by then.
 
     Raises:
         UserError: it cannot be moved.
     """
-    if not folder.path.is_dir():
+    if trusted(folder, experiment, checksum) is None:
         return None
     with claimed(folder, wait=True):
         reason = trusted(folder, experiment, checksum)

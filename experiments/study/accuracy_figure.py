@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from experiments.drawing import RULE, styled
+from experiments.drawing import INK, RULE, styled
 from experiments.study.marks import level
 from experiments.study.points import (
     Point,
@@ -68,7 +68,7 @@ def draw_accuracies(points: Sequence[Point], heading: Heading) -> list[tuple[str
             panel_title(axes, words("epsilon", epsilon))
             axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.set_yticks(range(len(rows)), [fitted(name, left - 0.1, SMALL) for name in names] if not number else [])
-            axes.tick_params(axis="y", labelcolor="#1c2126")
+            axes.tick_params(axis="y", labelcolor=INK)
             axes.set_xlim(*_range(points))
             percent_axis(axes.xaxis, ticks=4 if len(levels) > 2 else 6, unit="")
             axes.grid(axis="x")

@@ -85,15 +85,15 @@ NO_GAIN = "“None” is read as: at most one point"
 CLAIMS: tuple[Claim, ...] = (
     Claim(
         "size-resnet9", "int8 makes ResNet-9 74.4 % smaller", "−74.4 %",
-        "1 − bytes of the int8 ONNX file / bytes of the fp32 weights, ResNet-9 at the paper's width",
-        "It is 74.4 %, give or take half a point for another file format. A file's size does not vary, so there is no "
-        "interval",
+        "1 − bytes of the int8 / bytes of the fp32 weights, each as PyTorch saves them, ResNet-9 at the paper's width",
+        "It is 74.4 %, give or take half a point for what a file adds to the weights. A size does not vary, so "
+        "there is no interval",
         Band(0.744 - HALF_POINT, 0.744 + HALF_POINT), "share", "claims",
         partial(claims_compression.reduction, model="ResNet-9"),
     ),
     Claim(
         "size-resnet18", "int8 makes ResNet-18 76.6 % smaller", "−76.6 %",
-        "1 − bytes of the int8 ONNX file / bytes of the fp32 weights, ResNet-18 at the paper's width",
+        "1 − bytes of the int8 / bytes of the fp32 weights, each as PyTorch saves them, ResNet-18 at the paper's width",
         "It is 76.6 %, give or take half a point. Eight bits instead of 32 a weight cannot save more than 75 %",
         Band(0.766 - HALF_POINT, 0.766 + HALF_POINT), "share", "claims",
         partial(claims_compression.reduction, model="ResNet-18"),

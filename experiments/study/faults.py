@@ -239,11 +239,19 @@ def train_mode(group: Group, *, records: int, seed: int) -> list[Fault]:
         )
     clean, under_attack = zip(*rows, strict=True)
     told = (
-        "The non-private ResNet-18 keeps batch norm and is scored in train mode, where it normalises by the batch it "
-        f"scores ({released.TEST_BATCH} images in the test set's order); the same network in eval mode beside it. "
+        "The non-private ResNet-18 keeps batch norm, and its robust accuracy is scored in train mode, where it "
+        f"normalises by the batch it scores ({released.TEST_BATCH} images in the test set's order); the same network "
+        "in eval mode beside it. "
     )
     return [
-        _fault(group, "scored in train mode, clean", told + "Clean accuracy.", clean, len(images), ACCURACY),
+        _fault(
+            group,
+            "scored in train mode, clean",
+            told + "Without attack, to show what train mode alone does; there clean accuracy is taken in eval mode.",
+            clean,
+            len(images),
+            ACCURACY,
+        ),
         _fault(
             group,
             "scored in train mode, attacked",

@@ -4,22 +4,88 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from common.folder import write_text
-from experiments.study.description import Study
+from common.folder import RunFolder, read_json, write_json, write_text
+from experiments.study.claims_page import claims_page
+from experiments.study.description import PAPER, Study
+from experiments.study.facts import measure_facts
+from experiments.study.published import inlined, publish, publish_costs
 from experiments.study.results import Result
 from experiments.study.setting import Setting
+from experiments.study.verdict_page import verdict_page
 from experiments.tables import COLUMNS
+
+FACT_RECORDS = 200
+"""Test images that the released code's faults are measured on."""
 
 
 def write_outputs(
     study: Study, results: Sequence[Result], failures: Sequence[tuple[str, str]], out: Path, runs: Path
-) -> list[Path]:
-    """Write everything that a study draws from its finished cells; return the files. Raises UserError: a full disk."""
+) -> None:
+    """Write everything that a study draws from its finished cells: nothing of it is read again, all can be redrawn.
+
+    Raises:
+        UserError: a figure that there is none of, a full disk, runs whose data or models are gone.
+    """
     write_text(out / "cells.csv", cells_table(results, failures, runs))
     write_text(out / "results.csv", results_table(results))
-    return [out / "cells.csv", out / "results.csv"]
+    file, scale = study.file, _scale(study)
+    notes = [f"{len(failures)} of {len(failures) + len(results)} cells have no results."] if failures else []
+    figures: dict[str, str] = {}
+    for position, figure in enumerate(file.figures):
+        title, stem = (file.title, file.name) if position == 0 else ("", f"{file.name}-{figure}")
+        publish(results, figure, title, out, notes=notes, stem=stem)
+        figures |= inlined(results, figure, title, notes)
+    publish_costs(results, out)
+    page = verdict_page(
+        file.title or file.name,
+        results,
+        figures,
+        failures,
+        scale,
+        description=file.description,
+        command=_command(study),
+        folder=out,
+    )
+    write_text(out / "study.html", page)
+    if file.claims:
+        facts = _facts(results, out)
+        write_text(out / "claims.md", claims_page(results, facts, scale, partial(_command_of, study)))
+
+
+def _scale(study: Study) -> str:
+    said = study.size.description
+    return f"{study.scale}: {said}" if study.scale and said else study.scale
+
+
+def _command(study: Study) -> str:
+    return _command_of(study, study.path.stem)
+
+
+def _command_of(study: Study, name: str) -> str:
+    """Return what runs a study of this folder at this scale."""
+    place = study.path.with_stem(name)
+    root = PAPER.parent.parent
+    shown = place.resolve().relative_to(root) if place.resolve().is_relative_to(root) else place
+    scale = f" --scale {study.scale}" if study.scale not in ("", "small") else ""
+    return f"psreval study {shown}{scale}"
+
+
+def _facts(results: Sequence[Result], out: Path) -> dict[str, Any]:
+    """Return the facts beside the cells; measured once for the same cells, since seconds differ from time to time."""
+    place = out / "facts.json"
+    of = sorted({f"{result.path.parent.name}/{result.path.name}" for result in results})
+    if place.exists():
+        kept: dict[str, Any] = read_json(place)
+        if kept.get("of") == of:
+            return kept
+    runs = [(result.cell.experiment, RunFolder(result.path)) for result in results]
+    facts = {**measure_facts(runs, records=FACT_RECORDS, seed=1), "of": of}
+    write_json(place, facts)
+    return facts
 
 
 def cells_table(results: Sequence[Result], failures: Sequence[tuple[str, str]], runs: Path) -> str:

@@ -8,6 +8,7 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,8 @@ ATTEMPTS = 2
 """How often a task is started whose workers are lost."""
 MEMORY_SHARE = 0.8
 """Of what is available, where no bound is given; the rest is for Ray itself and for wrong estimates."""
+PATIENCE = 10.0
+"""Seconds within which a cluster's address answers."""
 OBJECTS = 80 * 2**20
 """Bytes of Ray's store of objects, the least that it accepts: results lie in run folders and never pass through it."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -38,6 +41,7 @@ ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 BAR = "cells, by estimated seconds"
 Work = Callable[[Any], None]
 Told = Callable[[Outcome], None]
+Report = Callable[[Task, Done, int], None]
 
 _log = logging.getLogger("psreval.study")
 
@@ -97,13 +101,11 @@ def run_here(
     queue = Queue(list(tasks))
     report = _reporter(queue, told, log)
     while task := queue.start(Room(cores=1)):
-        report(_outcome(task, measured(work, task.arguments), attempts=1), "")
+        report(task, measured(work, task.arguments), 1)
     return queue.in_order()
 
 
-def _run(
-    queue: Queue, work: Work, ray: Any, room: Callable[[], Room], cluster: bool, report: Callable[[Outcome, str], None]
-) -> None:
+def _run(queue: Queue, work: Work, ray: Any, room: Callable[[], Room], cluster: bool, report: Report) -> None:
     running: dict[Any, tuple[str, float]] = {}
     attempts: dict[str, int] = {}
     attempt = ray.remote(max_retries=0)(_remote_attempt())
@@ -148,7 +150,7 @@ def _run(
                 cause = getattr(error, "cause", None) or error
                 failure = f"its worker could not begin ({in_a_line(cause)})"
                 done = Done(time.monotonic() - started, 0.0, 0, failure, str(error))
-            report(_outcome(task, done, attempts[key]), done.trace)
+            report(task, done, attempts[key])
     finally:
         for reference in running:
             with suppress(Exception):
@@ -175,16 +177,19 @@ def _remote_attempt() -> Callable[[str, str, bool, list[Any]], Any]:
     return attempt
 
 
-def _reporter(queue: Queue, told: Told, log: Path | None) -> Callable[[Outcome, str], None]:
-    """Return a function that takes an outcome, tells it and all that follow from it, and moves the bar."""
+def _reporter(queue: Queue, told: Told, log: Path | None) -> Report:
+    """Return a function that takes what became of a running task, tells it and all that follow from it, and moves the bar."""
     weights = {task.key: max(1, round(task.seconds)) for task in queue.tasks}
     total = sum(weights.values())
     bar = track(range(total), BAR, total)
     next(bar, None)  # shows the bar; what follows is one step behind, so that the last step ends it
 
-    def report(outcome: Outcome, trace: str) -> None:
-        if trace:
-            _keep(trace, outcome, log)
+    def report(task: Task, done: Done, attempts: int) -> None:
+        if done.trace:
+            _keep(task, done, log)
+        outcome = Outcome(
+            task.key, done.seconds, done.cpu_seconds, done.peak_memory, done.failure, skipped=False, attempts=attempts
+        )
         for one in queue.end(outcome):
             for _ in islice(bar, weights[one.key]):
                 pass
@@ -193,8 +198,8 @@ def _reporter(queue: Queue, told: Told, log: Path | None) -> Callable[[Outcome, 
     return report
 
 
-def _keep(trace: str, outcome: Outcome, log: Path | None) -> None:
-    text = f"{outcome.key}: {outcome.failure}\n{trace}"
+def _keep(task: Task, done: Done, log: Path | None) -> None:
+    text = f"{task.title} ({task.key}): {done.failure}\n{done.trace}"
     if log is None:
         _log.debug("%s", text)
         return
@@ -204,10 +209,6 @@ def _keep(trace: str, outcome: Outcome, log: Path | None) -> None:
             file.write(text + "\n")
     except OSError as error:
         note(f"{log} could not be written ({error.strerror}); the reason is kept, its traceback is lost")
-
-
-def _outcome(task: Task, done: Done, attempts: int) -> Outcome:
-    return Outcome(task.key, done.seconds, done.cpu_seconds, done.peak_memory, done.failure, False, attempts)
 
 
 def _lost(error: Exception, ray: Any) -> str:
@@ -267,10 +268,12 @@ def _ray(cores: int | None, address: str | None) -> Iterator[Any]:
     try:
         try:
             _connect(ray, cores, address)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError) as error:
             where = f"the Ray cluster at {address} cannot be used" if address else "Ray could not start here"
             remedy = (
-                "see that its Ray and Python are those of this machine" if address else "use one process (cores = 0)"
+                "see that it runs, with the Ray and Python of this machine"
+                if address
+                else "use one process (cores = 0)"
             )
             raise UserError(f"{where} ({in_a_line(error)}); {remedy}") from error
         if handler is not None and threading.current_thread() is threading.main_thread():
@@ -284,6 +287,9 @@ def _ray(cores: int | None, address: str | None) -> Iterator[Any]:
 def _connect(ray: Any, cores: int | None, address: str | None) -> None:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is not None:
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        if port.isdigit():  # Ray itself would try for a quarter of an hour
+            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
         passed = {name: value for name, value in os.environ.items() if name.startswith(("PSREVAL_", "FLWR_"))}
         ray.init(address=address, runtime_env={"env_vars": passed | ONE_THREAD}, **quiet)
         return

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from experiments.console import spoken
 from experiments.study.plan import Federation, Planned
 from experiments.study.tasks import time_left
 from experiments.study.study import Prepared
@@ -72,17 +73,6 @@ def print_end(prepared: Prepared, failures: Sequence[tuple[str, str]]) -> None:
         if (prepared.out / name).exists():
             console.print(f"{'Page' if name == 'study.html' else 'Claims'}: {_shortest(prepared.out / name)}", soft_wrap=True)
     console.print(f"Figures and tables: {_shortest(prepared.out)}", soft_wrap=True)
-
-
-def spoken(seconds: float) -> str:
-    """Return a duration as people say it: ``40 s``, ``12 min``, ``3 h 20 min``, ``5 days``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if seconds < 90 * 60:
-        return f"{seconds / 60:.0f} min"
-    if seconds < 48 * 3600:
-        return f"{seconds // 3600:.0f} h {seconds % 3600 // 60:.0f} min"
-    return f"{seconds / 86400:.0f} days"
 
 
 def _head(prepared: Prepared) -> str:

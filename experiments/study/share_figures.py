@@ -145,7 +145,7 @@ def _lines(
     looks: dict[str, Look],
     shares: Sequence[float],
 ) -> None:
-    """Draw every attack's line for each series; int8's is dashed with hollow marks where there is fp32 beside it."""
+    """Draw every attack's line for each series, broken where a share was not measured; int8's is dashed and hollow."""
     step = min((b - a for a, b in pairwise(shares)), default=0.1)
     lanes = [(points, target, attack) for points, target in series for attack in looks]
     for lane, (points, target, attack) in enumerate(lanes):
@@ -153,9 +153,12 @@ def _lines(
         if target == "int8":
             look = replace(look, line=DASHED, filled=False)
         aside = (lane - (len(lanes) - 1) / 2) * step * min(0.16, 0.7 / len(lanes))
-        found = sorted(known(at(points, training_attack=attack)), key=lambda one: _share(one[0]))
-        axes.plot([_share(one) + aside for one, _ in found], [estimate.mean for _, estimate in found],
-                  color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2)  # fmt: skip
+        found = known(at(points, training_attack=attack))
+        means = {_share(one): estimate.mean for one, estimate in found}
+        axes.plot(
+            [share + aside for share in shares], [means.get(share, float("nan")) for share in shares],
+            color=look.colour, linestyle=look.line, linewidth=1.4, zorder=2,
+        )  # fmt: skip
         for one, estimate in found:
             upright(axes, _share(one) + aside, estimate, look, aside=step * 0.035)
     for points, target in series:
