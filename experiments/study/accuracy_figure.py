@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.figure import Figure
 
-from experiments.drawing import INK, RULE, styled
+from experiments.drawing import INK, MUTED, RULE, styled
 from experiments.study.marks import level
 from experiments.study.points import (
     Point,
@@ -73,7 +73,9 @@ def draw_accuracies(points: Sequence[Point], heading: Heading) -> list[tuple[str
             percent_axis(axes.xaxis, ticks=4 if len(levels) > 2 else 6, unit="")
             axes.grid(axis="x")
             axes.spines["left"].set_visible(False)
-        figure.supxlabel("clean accuracy (%)", x=0.5, y=_label_height(figure, panels[0].get_position().y0), size=TEXT)
+        first, last = panels[0].get_position(), panels[-1].get_position()
+        height = first.y0 - 0.45 / figure.get_figheight()
+        figure.text((first.x0 + last.x1) / 2, height, "clean accuracy (%)", ha="center", size=TEXT, color=MUTED)
         return [("", figure)]
 
 
@@ -109,7 +111,3 @@ def _range(points: Sequence[Point]) -> tuple[float, float]:
     ends = [end for _, one in known(points) for end in (one.low, one.high, *one.values) if end is not None]
     room = max(0.06 * (max(ends) - min(ends)), 0.02)
     return min(ends) - room, max(ends) + room
-
-
-def _label_height(figure: Figure, bottom: float) -> float:
-    return bottom - 0.36 / figure.get_figheight()

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Literal
 
 from experiments.study import claims_adversarial, claims_compression, claims_privacy
-from experiments.study.deciding import CONFIRMED, OPEN, REFUTED, Band, about, decide
+from experiments.study.deciding import CONFIRMED, OPEN, REFUTED, Band, about, decide, without_width
 from experiments.study.evidence import Evidence, Finding, Part, flagged, unique
 from experiments.study.results import Estimate, Result
 
@@ -280,8 +280,7 @@ def _why(ours: Estimate | None, verdict: str, found: Finding) -> str:
         REFUTED: "the whole interval lies outside what the claim asserts",
         OPEN: "the interval lies partly in what the claim asserts and partly outside",
     }[verdict]
-    equal = ours.n > 1 and ours.low == ours.high
-    return where + ("; every repeat gave the same value, so the interval has no width" if equal else "")
+    return where + ("; every repeat gave the same value, so the interval has no width" if without_width(ours) else "")
 
 
 def _masking(parts: Sequence[Part]) -> str:

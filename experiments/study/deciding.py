@@ -9,6 +9,7 @@ number of settings, and "one exceeds X" does.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 from statistics import mean, stdev
 
@@ -17,6 +18,8 @@ from experiments.study.results import Estimate, estimated
 CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "not decidable at this scale"
 TAIL = 0.025
 """What each end of a 95 % interval may miss."""
+ROUNDING = 1e-9
+"""Numbers this close are equal but for rounding."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,7 @@ def bounds(numbers: Sequence[float], tail: float = TAIL) -> tuple[float, float]:
         numbers: one a repeat, at least two.
         tail: in (0, 0.5).
     """
-    from scipy.stats import t  # heavy
-
-    half = float(t.ppf(1 - tail, len(numbers) - 1)) * stdev(numbers) / sqrt(len(numbers))
+    half = _quantile(1 - tail, len(numbers) - 1) * stdev(numbers) / sqrt(len(numbers))
     return mean(numbers) - half, mean(numbers) + half
 
 
@@ -129,7 +130,19 @@ def _spread(settings: Sequence[Sequence[float]]) -> Sequence[Sequence[float]]:
     Accuracies are counts of images, so a few repeats may be equal by chance. An interval without width must not be what
     shows that one setting of many exceeds a bound.
     """
-    return [numbers for numbers in settings if max(numbers) > min(numbers)] or settings
+    return [numbers for numbers in settings if max(numbers) - min(numbers) > ROUNDING] or settings
+
+
+@cache
+def _quantile(share: float, freedom: int) -> float:
+    from scipy.stats import t  # heavy
+
+    return float(t.ppf(share, freedom))
+
+
+def without_width(estimate: Estimate) -> bool:
+    """Tell whether an estimate's interval has no width: all repeats are equal."""
+    return estimate.low is not None and estimate.high is not None and estimate.high - estimate.low < ROUNDING
 
 
 def exact(value: float) -> Estimate:

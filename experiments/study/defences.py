@@ -46,7 +46,7 @@ def representatives(settings: Iterable[Setting]) -> dict[tuple[bool, bool], Sett
         epsilon = one.epsilon or 0.0
         share = one.share or 0.0
         attack = attacks.index(one.attack) if one.attack in attacks else len(attacks)
-        return -len(kinds.get(epsilon, ())), epsilon, attack, abs(share - 0.2), share
+        return -len(kinds.get(epsilon, ())), epsilon, attack, round(abs(share - 0.2), 6), share
 
     chosen: dict[tuple[bool, bool], Setting] = {}
     for one in sorted(defended, key=rank):

@@ -145,4 +145,4 @@ def _reach(one: Estimate) -> list[list[float]] | None:
 
 def _half(points: Sequence[Point]) -> str:
     lacking = len([one for one, _ in known(at(points, threat="clean"))]) - len(_pairs(points))
-    return f"Not measured (yet): the worst case of {lacking} more, which are not drawn." if lacking else ""
+    return f"Not drawn, since the worst case was not measured (yet): {lacking}." if lacking else ""

@@ -27,6 +27,7 @@ from experiments.study.combinations import (
     threats_of,
     together,
 )
+from experiments.study.deciding import without_width
 from experiments.study.evidence import Numbers, flagged, unique
 from experiments.study.provenance import provenance
 from experiments.study.results import Estimate, Result, estimated
@@ -291,7 +292,7 @@ def _style(change: Estimate | None, good: int = 1) -> str:
     """Return ``right`` or ``wrong`` where a whole interval is for the better or for the worse, else nothing."""
     if change is None or change.low is None or change.high is None:
         return ""
-    low, high = sorted((good * change.low, good * change.high))
+    low, high = sorted((change.low, change.high))
     return "right" if low > 0 else "wrong" if high < 0 else ""
 
 
@@ -299,7 +300,7 @@ def _number(estimate: Estimate | None, show: Callable[[Estimate | None], str], u
     """Return an estimate for a cell of a table: repeats only where they are not as usual, no interval without width."""
     mean, _, rest = show(estimate).replace(" points", "").partition(" (")
     told = rest.removesuffix(")").split("; ") if rest else []
-    if estimate is not None and estimate.low is not None and estimate.low == estimate.high:
+    if estimate is not None and without_width(estimate):
         told = told[1:]
     return Number(mean, "; ".join(word for word in told if word != f"n = {usual}"), style)
 

@@ -102,7 +102,6 @@ def test_a_defence_is_compared_with_what_differs_in_it_alone() -> None:
 
 
 def test_axes_that_are_no_defence_part_pairs_and_name_combinations() -> None:
-    measures = {("fp32", "clean"): 0.7}
     results = [
         cell
         for rounds in (5, 10)
@@ -125,12 +124,11 @@ def test_axes_that_are_no_defence_part_pairs_and_name_combinations() -> None:
     assert all(
         one.results[0].cell.coordinates["rounds"] == other.results[0].cell.coordinates["rounds"]
         for one, other in effect.pairs
-    )  # noqa: E501
+    )
     assert len(effect.pairs) == 2
     change = effect.change(lambda one: one.accuracy("clean"))
     assert change is not None
     assert change.mean == pytest.approx(-0.1)
-    assert measures
 
 
 def test_one_federation_in_two_studies_is_one_combination() -> None:

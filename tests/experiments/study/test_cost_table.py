@@ -1,0 +1,24 @@
+from collections.abc import Callable
+
+import pytest
+
+from experiments.study.cost_table import cost_points
+from experiments.study.results import Result
+
+
+def test_costs_are_means_over_repeats_and_sums_over_clients(make_result: Callable[..., Result]) -> None:
+    found = {
+        one.where["metric"]: one.estimate for one in cost_points([make_result(repeat=k, epsilon=6.9) for k in (0, 1)])
+    }
+    means = {metric: estimate.mean for metric, estimate in found.items() if estimate is not None}
+    assert means == pytest.approx({
+        "seconds of federation": 41.8, "seconds of evaluation": 22.9, "bytes up": 14_660_000, "epsilon reached": 6.9,
+        "bytes of fp32": 9_758_000, "bytes of int8": 2_498_000, "size reduction": 0.744,
+    })  # fmt: skip
+
+
+def test_what_no_cell_knows_is_left_out_and_what_some_know_is_kept(make_result: Callable[..., Result]) -> None:
+    bare = make_result(manifest={"seconds": {}, "bytes": {"a": {}}}, evaluation={})
+    assert cost_points([bare]) == []
+    lengths = [one.estimate.n for one in cost_points([bare, make_result(repeat=1)]) if one.estimate is not None]
+    assert set(lengths) == {1}
