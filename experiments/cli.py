@@ -116,9 +116,11 @@ def study(
 
       psreval study experiments/paper/claims.toml --scale paper --gpus 0.25 --ray-address auto
     """
+    from functools import partial
+
     from common.config import setting
     from experiments.console import progress
-    from experiments.study.screen import print_end, print_plan, print_summary
+    from experiments.study.screen import print_end, print_plan, print_summary, teller
     from experiments.study.study import prepare_study, run_study
 
     def agreed(cells: int) -> bool:
@@ -138,9 +140,12 @@ def study(
         return
     if not quiet:
         print_summary(prepared, cores)
-    with progress(quiet):
+    say = partial(print, "psreval study:", file=sys.stderr, flush=True)
+    lines = not quiet and not sys.stderr.isatty()  # on a terminal the bar tells
+    with progress(quiet, say, lines=False):
         failures = run_study(
             prepared,
+            told=teller(prepared, cores) if lines else lambda outcome: None,
             cores=cores,
             memory=None if memory is None else int(memory * 2**30),
             gpus=gpus,

@@ -31,13 +31,16 @@ MARKS = {True: ("yes", "green"), False: ("no", "red"), None: ("not decided", "ye
 
 
 @contextmanager
-def progress(quiet: bool, say: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Show the progress of long steps on standard error, and sentences about the rounds by ``say``."""
+def progress(quiet: bool, say: Callable[[str], None] | None = None, *, lines: bool = True) -> Iterator[None]:
+    """Show the progress of long steps on standard error, and sentences about what happens by ``say``.
+
+    Where there is no terminal, progress is ``lines``, or nothing.
+    """
     if quiet:
         yield
         return
     if not sys.stderr.isatty():
-        show_with(plain_lines, say)
+        show_with(plain_lines if lines else None, say)
         try:
             yield
         finally:

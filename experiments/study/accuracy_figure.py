@@ -74,7 +74,7 @@ def draw_accuracies(points: Sequence[Point], heading: Heading) -> list[tuple[str
             axes.grid(axis="x")
             axes.spines["left"].set_visible(False)
         first, last = panels[0].get_position(), panels[-1].get_position()
-        height = first.y0 - 0.45 / figure.get_figheight()
+        height = first.y0 - 0.37 / figure.get_figheight()
         figure.text((first.x0 + last.x1) / 2, height, "clean accuracy (%)", ha="center", size=TEXT, color=MUTED)
         return [("", figure)]
 

@@ -48,7 +48,7 @@ def budget_points(results: Sequence[Result]) -> list[Point]:
 
 def draw_budgets(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figure]]:
     """Draw one line a setting over the budget, fp32 beside int8: the worst case first, then each threat by itself."""
-    threats = [str(threat) for threat in seen(points, "threat") if threat != "clean"]
+    threats = in_order(str(threat) for threat in seen(points, "threat") if threat != "clean")
     first = "all" if "all" in threats else next(iter(threats), "all")
     order = [first, *(threat for threat in threats if threat != first)]
     return [("" if threat == first else threat, _budget_figure(points, heading, threat)) for threat in order]

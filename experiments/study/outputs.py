@@ -12,7 +12,7 @@ from common.folder import RunFolder, read_json, write_json, write_text
 from experiments.study.claims_page import claims_page
 from experiments.study.description import PAPER, Study
 from experiments.study.facts import measure_facts
-from experiments.study.published import inlined, publish, publish_costs
+from experiments.study.published import inlined, kind_of, publish, publish_costs
 from experiments.study.results import Result
 from experiments.study.setting import Setting
 from experiments.study.verdict_page import verdict_page
@@ -38,7 +38,9 @@ def write_outputs(
     for position, figure in enumerate(file.figures):
         title, stem = (file.title, file.name) if position == 0 else ("", f"{file.name}-{figure}")
         publish(results, figure, title, out, notes=notes, stem=stem)
-        figures |= inlined(results, figure, title, notes)
+        caption = title or kind_of(figure).title
+        for name, drawn in inlined(results, figure, title, notes).items():
+            figures[caption + name.removeprefix(figure).replace("-", " ")] = drawn
     publish_costs(results, out)
     page = verdict_page(
         file.title or file.name,
@@ -48,7 +50,7 @@ def write_outputs(
         scale,
         description=file.description,
         command=_command(study),
-        folder=out,
+        folder=out.resolve(),
     )
     write_text(out / "study.html", page)
     if file.claims:

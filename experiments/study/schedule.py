@@ -178,7 +178,7 @@ def _remote_attempt() -> Callable[[str, str, bool, list[Any]], Any]:
 
 
 def _reporter(queue: Queue, told: Told, log: Path | None) -> Report:
-    """Return a function that takes what became of a running task, tells it and all that follow from it, and moves the bar."""
+    """Return a function that takes what became of a running task, tells what follows from it, and moves the bar."""
     weights = {task.key: max(1, round(task.seconds)) for task in queue.tasks}
     total = sum(weights.values())
     bar = track(range(total), BAR, total)

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from experiments.console import spoken
 from experiments.study.plan import Federation, Planned
-from experiments.study.tasks import time_left
+from experiments.study.tasks import Outcome, time_left
 from experiments.study.study import Prepared
 
 WIDTH = 180
@@ -59,6 +59,21 @@ def print_summary(prepared: Prepared, cores: int | None) -> None:
         many = cores_of(cores)
         left = spoken(time_left(prepared.tasks, {}, many))
         console.print(f"About {left} left on {many} core{'s' if many > 1 else ''}, by a quick measurement here.")
+
+
+def teller(prepared: Prepared, cores: int | None) -> Callable[[Outcome], None]:
+    """Return a function that says what has ended and how long the rest will take, a line each on standard error."""
+    titles = {task.key: task.title for task in prepared.tasks}
+    ended: list[Outcome] = []
+
+    def told(outcome: Outcome) -> None:
+        ended.append(outcome)
+        how = f"{outcome.seconds:.0f} s" if outcome.failure is None else "failed" if not outcome.skipped else "left out"
+        left = spoken(time_left(prepared.tasks, ended, cores_of(cores)))
+        line = f"{len(ended)}/{len(titles)} {titles[outcome.key]}: {how}; about {left} left"
+        print(line, file=sys.stderr, flush=True)
+
+    return told
 
 
 def print_end(prepared: Prepared, failures: Sequence[tuple[str, str]]) -> None:

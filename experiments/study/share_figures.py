@@ -16,6 +16,7 @@ from experiments.study.points import (
     Taken,
     at,
     concerns,
+    in_order,
     known,
     place,
     point,
@@ -101,7 +102,7 @@ def share_points(results: Sequence[Result]) -> list[Point]:
 
 def draw_shares(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figure]]:
     """Draw clean and transfer accuracy (or the worst case) in one figure, and one more for every other threat."""
-    threats = [str(threat) for threat in seen(points, "threat") if threat != "clean"]
+    threats = in_order(str(threat) for threat in seen(points, "threat") if threat != "clean")
     first = next((one for one in ("transfer", "all", *threats) if one in threats), None)
     figures = [("", _share_figure(points, heading, ["clean", *([first] if first else [])]))]
     return figures + [(threat, _share_figure(points, heading, [threat])) for threat in threats if threat != first]
@@ -131,7 +132,7 @@ def _share_figure(points: Sequence[Point], heading: Heading, threats: Sequence[s
                 _lines(axes, [(at(mine, target=target), target) for target in TARGETS], looks, _shares(points))
                 panel_title(axes, f"{words('epsilon', epsilon)}: {threat_name(threat)}")
                 if row == len(threats) - 1:
-                    axes.set_xlabel("adversarial share of the training data")
+                    axes.set_xlabel("adversarial share" + (" of the training data" if len(levels) < 3 else ""))
             _same_range(grid[row], at(points, threat=threat))
             grid[row][0].set_ylabel("accuracy")
             for axes in grid[row]:

@@ -1,5 +1,6 @@
 """A sheet: one figure's page, from the top: title, what is in it, legend, panels, and what must be said below."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,6 +23,8 @@ WIDTH = 6.9
 TITLE, TEXT, SMALL, TINY = 11.0, 9.0, 8.5, 8.0
 """Sizes of letters in points."""
 _EDGE, _LINE = 0.1, 0.165
+_HANDLE = 0.49
+"""Inches that a legend's entry takes beside its letters."""
 _HINTED = 1.04
 """Letters drawn in pixels are at most so much wider than their outlines."""
 
@@ -76,7 +79,7 @@ def sheet(
     title = wrapped(heading.title, text_width, TITLE, bold=True)
     subtitle = wrapped(heading.subtitle, text_width, SMALL)
     notes = [line for note in heading.notes for line in wrapped(note, text_width, TINY)]
-    names = [str(handle.get_label()) for handle in legend]
+    names = [fitted(str(handle.get_label()), text_width - _HANDLE, TEXT) for handle in legend]
     in_a_row = _columns(names, text_width)
     legend_rows = ceil(len(names) / in_a_row) if names else 0
     above = _EDGE + 0.22 * len(title) + _LINE * len(subtitle) + 0.06 + 0.2 * legend_rows
@@ -94,7 +97,7 @@ def sheet(
             y -= step
     if legend:
         figure.legend(
-            handles=list(legend), loc="upper left", bbox_to_anchor=(_EDGE / width, (y - 0.02) / total), ncols=in_a_row,
+            list(legend), names, loc="upper left", bbox_to_anchor=(_EDGE / width, (y - 0.02) / total), ncols=in_a_row,
             frameon=False, fontsize=TEXT, borderaxespad=0, borderpad=0, handlelength=1.8, handletextpad=0.5,
             columnspacing=1.4, labelspacing=0.25,
         )  # fmt: skip
@@ -144,8 +147,7 @@ def wrapped(text: str, inches: float, size: float, *, bold: bool = False) -> lis
     """
     lines: list[str] = []
     text = " ".join(text.split())
-    for apart in (" = ", " %"):
-        text = text.replace(apart, apart.replace(" ", "\u00a0"))
+    text = re.sub(r"(?<=\d) (?=%)", "\u00a0", text.replace(" = ", "\u00a0=\u00a0"))
     for word in text.split(" "):
         candidate = f"{lines[-1]} {word}" if lines else word
         if lines and width_of(candidate, size, bold=bold) <= inches:
@@ -219,7 +221,7 @@ def missing(points: Iterable[Point], columns: Sequence[str], most: int = 4) -> s
 
 def _columns(names: Sequence[str], inches: float) -> int:
     """Return how many legend entries stand side by side: as few rows as fit, then as few columns as fill them."""
-    widths = [width_of(name, TEXT) + 0.3 + 0.19 for name in names]
+    widths = [width_of(name, TEXT) + _HANDLE for name in names]
     for count in range(len(names), 1, -1):
         least, longer = divmod(len(names), count)  # the first columns have one entry more than the others
         ends = [0]

@@ -174,17 +174,21 @@ def headline(boards: Mapping[Scenario, Sequence[Combination]]) -> str:
 
 
 def drawing(figure: str) -> Markup:
-    """Return a figure ready for the page: an SVG without what only a file of its own needs, or a sentence."""
+    """Return a figure ready for the page: an SVG without what only a file of its own needs, or a sentence.
+
+    One whose colours are the page's variables stands on the page; any other has its own, for white paper, and gets it.
+    """
     begin = figure.find("<svg")
     if begin < 0:
-        return Markup("<p>{}</p>").format(figure)
+        return figure if isinstance(figure, Markup) else Markup("<p>{}</p>").format(figure)
     text = re.sub(r"<metadata>.*?</metadata>", "", figure[begin:], flags=re.DOTALL)
     opening = re.match(r"<svg[^>]*>", text)
     if opening is None:
-        return Markup("<p>{}</p>").format("The figure could not be read.")
+        return Markup("<p>The figure could not be read.</p>")
     # The page decides how wide a figure is.
     sized = re.sub(r'\s(width|height)="[^"]*"', "", opening[0])
-    return Markup(sized + text[opening.end() :])
+    style = "wide" if "var(--ink" in text else "plate"
+    return Markup(f'<div class="{style}">{sized}{text[opening.end() :]}</div>')
 
 
 def _board(scenario: Scenario, members: Sequence[Combination], folder: Path | None, usual: int) -> Board:
@@ -292,7 +296,7 @@ def _style(change: Estimate | None, good: int = 1) -> str:
     """Return ``right`` or ``wrong`` where a whole interval is for the better or for the worse, else nothing."""
     if change is None or change.low is None or change.high is None:
         return ""
-    low, high = sorted((change.low, change.high))
+    low, high = sorted((good * change.low, good * change.high))
     return "right" if low > 0 else "wrong" if high < 0 else ""
 
 

@@ -31,6 +31,7 @@ def chore(arguments: dict[str, Any]) -> None:
         case "wait":
             time.sleep(arguments["seconds"])
         case "wait for":
+            (folder / f"{name}.host").write_text(str(os.getppid()))
             while not Path(arguments["file"]).exists():
                 time.sleep(0.02)
         case "hold fast":

@@ -7,9 +7,8 @@ from experiments.study.results import Result
 
 
 def test_costs_are_means_over_repeats_and_sums_over_clients(make_result: Callable[..., Result]) -> None:
-    found = {
-        one.where["metric"]: one.estimate for one in cost_points([make_result(repeat=k, epsilon=6.9) for k in (0, 1)])
-    }
+    points = cost_points([make_result(repeat=repeat, epsilon=6.9) for repeat in (0, 1)])
+    found = {one.where["metric"]: one.estimate for one in points}
     means = {metric: estimate.mean for metric, estimate in found.items() if estimate is not None}
     assert means == pytest.approx({
         "seconds of federation": 41.8, "seconds of evaluation": 22.9, "bytes up": 14_660_000, "epsilon reached": 6.9,

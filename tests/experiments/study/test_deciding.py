@@ -95,8 +95,17 @@ def test_a_distance_from_zero_has_no_sign(settings: list[list[float]], flips: li
     assert (one.low or 0) >= 0
 
 
+def test_a_distance_pays_for_every_setting_and_both_signs() -> None:
+    # Student's t with 2 degrees of freedom lies within ±x with probability x / sqrt(2 + x²), in closed form.
+    inside = 1 - 2 * 0.025 / 4
+    quantile = inside * (2 / (1 - inside**2)) ** 0.5
+    found = farthest([[0.9, 1.0, 1.1], [0.0, 0.1, -0.1]])
+    assert found is not None
+    assert found.low == pytest.approx(1.0 - quantile * 0.1 / 3**0.5)
+
+
 def covered(true: list[float], *, corrected: bool) -> float:
-    """Return in which share of studies of three repeats the interval's lower end stays below the largest true mean."""
+    """Return in which share of studies of three repeats the interval holds the largest true mean."""
     rng, hits, studies = random.Random(5), 0, 1500
     for _ in range(studies):
         settings = [[rng.gauss(one, 1) for _ in range(3)] for one in true]

@@ -32,7 +32,7 @@ def point(n: int, *, threat: str = "clean", images: int = 500) -> Point:
 
 
 @given(WORDS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_lines_fit_and_lose_no_word(text: list[str]) -> None:
     lines = wrapped(" ".join(text), 2.0, SMALL)
     assert all(width_of(line, SMALL) <= 2.0 for line in lines)

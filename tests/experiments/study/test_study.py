@@ -104,9 +104,7 @@ def test_another_study_evaluates_what_is_trained(whole: Prepared, tmp_path: Path
     assert len(prepared.plan.to_evaluate()) == 4
 
 
-def test_a_generators_set_is_crafted_once_for_all_its_targets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_generators_set_is_crafted_once_for_all_its_targets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     crafted: list[str] = []
     original = AdversarialSets.crafted
 

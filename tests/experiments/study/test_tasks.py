@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -61,7 +62,7 @@ def test_a_cycle_is_told_in_the_direction_of_its_needs() -> None:
         order([task("x"), task("a", "b", "x"), task("b", "c"), task("c", "a")])
     names = str(told.value).removeprefix("tasks: '").partition("';")[0].split("' needs '")
     assert names[0] == names[-1]
-    assert set(zip(names, names[1:], strict=False)) == {
+    assert set(pairwise(names)) == {
         ("task a", "task b"),
         ("task b", "task c"),
         ("task c", "task a"),

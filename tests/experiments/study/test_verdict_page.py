@@ -3,6 +3,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from markupsafe import Markup
 
 from experiments.study.results import Result
 from experiments.study.verdict_page import drawing, verdict_page
@@ -95,6 +96,19 @@ def test_what_a_defence_costs_and_buys_is_printed_with_its_interval() -> None:
     assert '<td class="number right">+40.0</td>' in row
 
 
+def test_less_success_of_an_attack_is_for_the_better() -> None:
+    results = [
+        result(
+            experiment(trained=trained, seed=1 + repeat),
+            repeat,
+            {("fp32", "clean"): 0.8, ("fp32", "white-box"): 0.3, ("fp32", "white-box", "", "attack_success"): broken},
+        )
+        for trained, broken in ((None, 0.9), (("pgd", 0.2), 0.5))
+        for repeat in range(3)
+    ]
+    assert '<td class="number right">−40.0</td>' in verdict_page("Study", results, {}, [])
+
+
 def test_names_are_text_and_not_markup() -> None:
     page = verdict_page("<i>Study</i>", study(), {"<u>": "<none>"}, [("<b>cell</b>", "a < b")], "<s>", command="a <c>")
     for bad in ("<i>", "<u>", "<b>cell", "<none>", "<s>", "<c>"):
@@ -134,7 +148,11 @@ def test_links_lead_to_each_repeats_report_or_folder(tmp_path: Path) -> None:
 
 
 def test_figures_are_inline_and_a_missing_one_is_a_sentence() -> None:
-    assert drawing(SVG) == '<svg viewBox="0 0 400 10"><rect width="7" height="8"/></svg>'
+    bare = '<svg viewBox="0 0 400 10"><rect width="7" height="8"/></svg>'
+    assert drawing(SVG) == f'<div class="plate">{bare}</div>'
+    coloured = bare.replace("<rect", '<rect fill="var(--ink, #1c2126)"')
+    assert drawing(coloured) == f'<div class="wide">{coloured}</div>'  # white paper would hide a dark page's ink
+    assert drawing(Markup("<p>Nothing yet.</p>")) == "<p>Nothing yet.</p>"
     assert drawing("Nothing <was> measured.") == "<p>Nothing &lt;was&gt; measured.</p>"
     page = verdict_page("Study", study(), {"First.": SVG, "Second.": "Nothing yet."}, [])
     assert "<b>Figure 1.</b> First." in page
