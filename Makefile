@@ -37,6 +37,7 @@ format: $(VENV)/.installed-dev  ## format the code
 
 bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about 10 minutes)
 	$(RUN_ENV) $(BIN)/python -m experiments.bench
+	$(RUN_ENV) $(BIN)/python -m experiments.bench_study
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -21,8 +21,8 @@ app = typer.Typer(
     help=(
         "Is this federated image classifier private, robust and small - all at once, and against whom?\n\n"
         "Start with [bold]psreval run[/bold]: two hospitals, one of them malicious, on built-in synthetic X-rays, "
-        "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold, or a cell of a study failed, "
-        "2 a mistake to mend, 3 a defect of psreval, 130 stopped by Ctrl-C (the same command resumes)."
+        "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold, or a "
+        "cell of a study failed, 2 a mistake to mend, 3 a defect of psreval, 130 stopped by Ctrl-C (the same command resumes)."
     ),
     rich_markup_mode="rich",
     no_args_is_help=True,
@@ -96,7 +96,9 @@ def study(
     memory: Annotated[
         float | None, typer.Option(min=0.5, help="GiB that all cells together may need. Default: 80 % of what is free.")
     ] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="Share of a GPU for each cell.")] = 0.0,
+    gpus: Annotated[
+        float | None, typer.Option(min=0, help="Share of a GPU for each cell. Default: a whole one where one is used.")
+    ] = None,
     ray_address: Annotated[
         str | None, typer.Option("--ray-address", help="A running Ray cluster; its disks must share the store.")
     ] = None,
@@ -165,7 +167,9 @@ def list_runs(
     where: Annotated[
         list[str] | None, typer.Option(help="Only where the description says so: --where privacy.enabled=true.")
     ] = None,
-    remove: Annotated[bool, typer.Option("--remove", help="Remove the runs that are listed, after a question.")] = False,
+    remove: Annotated[
+        bool, typer.Option("--remove", help="Remove the runs that are listed, after a question.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     runs: RunsOption = Path("runs"),
 ) -> None:

@@ -1,5 +1,6 @@
 """The evaluator: compress the global model to int8, attack fp32 and int8 under every threat, judge, write it down."""
 
+import copy
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from common.config import Experiment
 from common.data import Dataset, stratified_draw
+from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
 from common.intervals import wilson
 from common.records import as_float
@@ -62,7 +64,10 @@ def evaluate(
         public = calibration_images(experiment, dataset)
         int8 = compress(model, public, experiment.compression)
         export_onnx(int8, folder.int8_model, dataset.classes)
-        targets = Targets(fp32=model, int8=int8.kernels, twin=int8.twin)
+        # The int8 kernels and their ONNX file are the CPU's; all that has gradients goes where the description says.
+        device = _device(experiment)
+        targets = Targets(model.to(device), int8.kernels, copy.deepcopy(int8.twin).to(device))
+        generators = {name: generator.to(device) for name, generator in generators.items()}
 
         labels = dataset.test.labels
         clean = {"fp32": logits_of(model, dataset.test.images), "int8": logits_of(int8.kernels, dataset.test.images)}
@@ -121,6 +126,14 @@ def evaluate(
     write_json(folder.evaluation, told)
     _write_examples(folder, answers, images, labels[attacked], clean, attacked, experiment)
     write_text(folder.results, to_csv(rows))  # last: its presence says that the evaluation has ended
+
+
+def _device(experiment: Experiment) -> torch.device:
+    """Return where attacks run. Raises UserError: the description wants a GPU and there is none."""
+    cuda = torch.cuda.is_available()
+    if experiment.device == "cuda" and not cuda:
+        raise UserError("device = 'cuda': this machine's torch sees no GPU; set device = 'cpu' or 'auto'")
+    return torch.device("cuda" if cuda and experiment.device != "cpu" else "cpu")
 
 
 def sample(labels: np.ndarray, records: int | None, generator: np.random.Generator) -> np.ndarray:

@@ -90,6 +90,7 @@ def run_federation(
             "description for another run"
         )
     load_arrays(model, progress.arrays)
+    progress.write_rounds(folder)
     write_json(folder.ledger, ledger_table(progress))
     write_arrays(folder.model, model.state_dict())
     folder.checkpoint.unlink(missing_ok=True)

@@ -43,6 +43,10 @@ class Progress:
         """Write the checkpoint, one file and so one moment, then what people read."""
         told = {name: value for name, value in vars(self).items() if name != "arrays"}
         write_arrays(folder.checkpoint, self.arrays, {"progress": json.dumps(told)})
+        self.write_rounds(folder)
+
+    def write_rounds(self, folder: RunFolder) -> None:
+        """Write rounds.jsonl; whoever was killed right after a checkpoint has not."""
         write_text(folder.rounds, "".join(json.dumps(line, sort_keys=True) + "\n" for line in self.rounds))
 
     @staticmethod

@@ -89,7 +89,11 @@ class Study:
 
 
 def load_study(
-    path: str | Path, scale: str | None = None, changes: Mapping[str, Any] | None = None, *, within: tuple[Path, ...] = ()
+    path: str | Path,
+    scale: str | None = None,
+    changes: Mapping[str, Any] | None = None,
+    *,
+    within: tuple[Path, ...] = (),
 ) -> Study:
     """Read a study at a scale, with the studies that it includes.
 

@@ -47,7 +47,9 @@ class Cost:
 def cost_of(experiment: Experiment, dataset: Dataset) -> Cost:
     """Measure the network on random images; a second or so for the paper's sizes."""
     model = initial_model(experiment, dataset).train()
-    images = torch.rand(BATCH, dataset.channels, dataset.image_size, dataset.image_size).to(device_of(model, torch.empty(0)))
+    images = torch.rand(BATCH, dataset.channels, dataset.image_size, dataset.image_size).to(
+        device_of(model, torch.empty(0))
+    )
     labels = torch.zeros(BATCH, dtype=torch.int64, device=images.device)
     activations = _activations(model, images[:1])
     took = []
@@ -107,11 +109,12 @@ def memory_of(experiment: Experiment, dataset: Dataset, cost: Cost) -> int:
     """Estimate the bytes that training or attacking takes in one process."""
     batch = min(experiment.training.batch_size, experiment.privacy.physical_batch_size)
     pixels = dataset.channels * dataset.image_size**2
-    data = (len(dataset.train) + len(dataset.public) + len(dataset.test)) * pixels * 5  # uint8, and float32 when changed
+    data = (
+        (len(dataset.train) + len(dataset.public) + len(dataset.test)) * pixels * 5
+    )  # uint8, and float32 when changed
     private = any(map(experiment.is_private, experiment.roster()))
     gradients = cost.parameters * (batch if private else 1)
     return BASE + data + 4 * (3 * batch * cost.activations + gradients + 8 * cost.parameters)
-
 
 
 def _attack_passes(attack: str, steps: int) -> float:

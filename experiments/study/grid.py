@@ -130,8 +130,8 @@ def points(name: str, value: Any, origin: str) -> tuple[Point, ...]:
             rows = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
             return tuple(Point(_label(next(iter(row.values()))), row) for row in rows)
     raise UserError(
-        f"{origin}: axes.{name} = {json.dumps(value, default=str)}: give a list of one value or more, a table of lists, "
-        "or a table of points"
+        f"{origin}: axes.{name} = {json.dumps(value, default=str)}: give a list of one value or more, a table of "
+        "lists, or a table of points"
     )
 
 

@@ -94,7 +94,16 @@ def cells_table(results: Sequence[Result], failures: Sequence[tuple[str, str]], 
     """Return one line a cell: where it lies, its run's folder, its seed, the ε reached; or why it failed."""
     axes = list(dict.fromkeys(axis for result in results for axis in result.cell.coordinates))
     settings = [field.name for field in fields(Setting)]
-    head = ["study", *(f"axis {axis}" for axis in axes), "repeat", "seed", *settings, "epsilon reached", "run", "failure"]
+    head = [
+        "study",
+        *(f"axis {axis}" for axis in axes),
+        "repeat",
+        "seed",
+        *settings,
+        "epsilon reached",
+        "run",
+        "failure",
+    ]
     lines: list[Sequence[object]] = []
     for result in results:
         cell = result.cell
@@ -116,7 +125,7 @@ def cells_table(results: Sequence[Result], failures: Sequence[tuple[str, str]], 
 
 
 def results_table(results: Iterable[Result]) -> str:
-    """Return every measure of every cell, long form: the study, repeat and run before the columns of ``results.csv``."""
+    """Return every measure of every cell, long form: study, repeat and run before the columns of ``results.csv``."""
     lines = []
     for result in results:
         where = (result.cell.study, result.cell.repeat, f"{result.path.parent.name}/{result.path.name}")

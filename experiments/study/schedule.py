@@ -17,7 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from common.code import code_digest
+from common.code import ALL_PACKAGES, code_digest
 from common.errors import UserError
 from common.progress import note, track
 from experiments.study.machine import available_cores, available_memory
@@ -131,7 +131,7 @@ def _run(queue: Queue, work: Work, ray: Any, room: Callable[[], Room], cluster: 
                 options: dict[str, Any] = {"num_cpus": 1, "num_gpus": task.gpus, "name": task.title}
                 if cluster:  # so that Ray finds a machine that has it
                     options["memory"] = min(task.memory, _largest_memory(ray)) or None
-                reference = attempt.options(**options).remote(str(ROOT), code_digest(), task.gpus > 0, held)
+                reference = attempt.options(**options).remote(str(ROOT), code_digest(ALL_PACKAGES), task.gpus > 0, held)
                 running[reference] = task.key, time.monotonic()
             (reference,), _ = ray.wait(list(running), num_returns=1)
             key, started = running.pop(reference)

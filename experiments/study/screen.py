@@ -11,8 +11,8 @@ from rich.table import Table
 
 from experiments.console import spoken
 from experiments.study.plan import Federation, Planned
-from experiments.study.tasks import Outcome, time_left
 from experiments.study.study import Prepared
+from experiments.study.tasks import Outcome, time_left
 
 WIDTH = 180
 """Columns where there is no terminal."""
@@ -86,7 +86,9 @@ def print_end(prepared: Prepared, failures: Sequence[tuple[str, str]]) -> None:
     console.print(f"{done} of {asked} cells have results.")
     for name in ("study.html", "claims.md"):
         if (prepared.out / name).exists():
-            console.print(f"{'Page' if name == 'study.html' else 'Claims'}: {_shortest(prepared.out / name)}", soft_wrap=True)
+            console.print(
+                f"{'Page' if name == 'study.html' else 'Claims'}: {_shortest(prepared.out / name)}", soft_wrap=True
+            )
     console.print(f"Figures and tables: {_shortest(prepared.out)}", soft_wrap=True)
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from common.errors import UserError
 from common.progress import note
 from experiments.study.description import Study, load_study
@@ -86,7 +88,7 @@ def run_study(
     *,
     cores: int | None = None,
     memory: int | None = None,
-    gpus: float = 0.0,
+    gpus: float | None = None,
     address: str | None = None,
     told: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[tuple[str, str]]:
@@ -96,7 +98,7 @@ def run_study(
         prepared: from ``prepare_study``.
         cores: how many pieces at once; None: all cores; 0: one after another in this process, without Ray.
         memory: bytes that all pieces together may need; None: most of what the machine has.
-        gpus: share of a GPU for each piece.
+        gpus: share of a GPU for each piece that may use one; None: a whole one where this machine has any.
         address: of a running Ray cluster; None starts one here.
         told: hears of every piece that ends.
 
@@ -104,7 +106,8 @@ def run_study(
         UserError: Ray is missing or cannot be reached, or the disk is full; finished pieces are kept.
     """
     runs = prepared.runs
-    tasks = [replace(task, gpus=gpus) for task in prepared.tasks]
+    share = gpus if gpus is not None else float(torch.cuda.is_available())
+    tasks = [replace(task, gpus=share * task.gpus) for task in prepared.tasks]
     log = prepared.out / "failures.log"
     outcomes = run_tasks(tasks, do, cores=cores, memory=memory, address=address, told=told, log=log)
     results = finished_results(prepared.plan)
@@ -146,6 +149,7 @@ def _tasks(planned: Plan, runs: Path, datasets: Datasets) -> tuple[Task, ...]:
                 arguments=Piece("train", experiment.to_toml(), str(runs.resolve())),
                 seconds=training_seconds(federation, dataset, cost(experiment)),
                 memory=memory_of(experiment, dataset, cost(experiment)),
+                gpus=float(experiment.device != "cpu"),
             )
         )
     trained = {task.key for task in tasks}
@@ -160,6 +164,7 @@ def _tasks(planned: Plan, runs: Path, datasets: Datasets) -> tuple[Task, ...]:
                 arguments=Piece("evaluate", experiment.to_toml(), str(runs.resolve())),
                 seconds=evaluation_seconds(one, dataset, cost(experiment)),
                 memory=memory_of(experiment, dataset, cost(experiment)),
+                gpus=float(experiment.device != "cpu"),
             )
         )
     return tuple(tasks)
@@ -167,7 +172,9 @@ def _tasks(planned: Plan, runs: Path, datasets: Datasets) -> tuple[Task, ...]:
 
 def _failures(planned: Plan, outcomes: Sequence[Outcome]) -> list[tuple[str, str]]:
     """Return what each cell without results lacks, and why."""
-    failed = {outcome.key: outcome.failure for outcome in outcomes if outcome.failure is not None and not outcome.skipped}
+    failed = {
+        outcome.key: outcome.failure for outcome in outcomes if outcome.failure is not None and not outcome.skipped
+    }
     told = []
     for one in planned.evaluations:
         if one.folder.results.exists():

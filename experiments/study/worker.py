@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.code import code_digest
+from common.code import ALL_PACKAGES, code_digest
 from common.errors import UserError
 
 
@@ -62,12 +62,13 @@ def attempt(digest: str, sees_gpu: bool, fetch: Callable[[], tuple[Callable[[Any
     _end_with_parent()
     if not sees_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    if code_digest() != digest:
+    here = code_digest(ALL_PACKAGES)
+    if here != digest:
         return Done(
             0.0,
             0.0,
             0,
-            f"the code on {platform.node()} (digest {code_digest()[:12]}) is not that of the study ({digest[:12]}); "
+            f"the code on {platform.node()} (digest {here[:12]}) is not that of the study ({digest[:12]}); "
             "install the same psreval on every machine of the cluster",
         )
     work, arguments = fetch()

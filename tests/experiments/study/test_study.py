@@ -63,7 +63,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 def contents(runs: Path) -> dict[str, str]:
     """The digest of every file that tells a result, by its place in the store."""
-    kept = ("results.csv", "model.safetensors", "ledger.json", "rounds.jsonl", "model.int8.onnx", "cells.csv")
+    kept = ("results.csv", "model.safetensors", "ledger.json", "model.int8.onnx", "cells.csv")
     return {
         str(path.relative_to(runs)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(runs.rglob("*"))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from common.code import code_digest
+from common.code import ALL_PACKAGES, code_digest
 from common.errors import UserError
 from experiments.study.worker import attempt, in_a_line, measured
 
@@ -80,7 +80,7 @@ def test_work_is_not_even_imported_where_the_code_differs(monkeypatch: pytest.Mo
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     done = attempt("0" * 64, True, lambda: pytest.fail("fetched"))
     assert done.failure is not None
-    assert code_digest()[:12] in done.failure
+    assert code_digest(ALL_PACKAGES)[:12] in done.failure
     assert "install the same psreval" in done.failure
 
 
@@ -92,6 +92,9 @@ def test_equal_code_does_its_work_and_sees_a_gpu_only_if_it_has_one(monkeypatch:
     seen: list[str] = []
     for sees_gpu in (True, False):
         assert (
-            attempt(code_digest(), sees_gpu, lambda: (seen.append, os.environ["CUDA_VISIBLE_DEVICES"])).failure is None
+            attempt(
+                code_digest(ALL_PACKAGES), sees_gpu, lambda: (seen.append, os.environ["CUDA_VISIBLE_DEVICES"])
+            ).failure
+            is None
         )
     assert seen == ["0", ""]
