@@ -21,8 +21,9 @@ app = typer.Typer(
     help=(
         "Is this federated image classifier private, robust and small - all at once, and against whom?\n\n"
         "Start with [bold]psreval run[/bold]: two hospitals, one of them malicious, on built-in synthetic X-rays, "
-        "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold, or a "
-        "cell of a study failed, 2 a mistake to mend, 3 a defect of psreval, 130 stopped by Ctrl-C (the same command resumes)."
+        "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold or a "
+        "cell of a study failed, 2 a mistake to mend, 3 a defect of psreval, 130 stopped by Ctrl-C (the same command "
+        "resumes)."
     ),
     rich_markup_mode="rich",
     no_args_is_help=True,
@@ -136,6 +137,7 @@ def study(
             changes=dict(setting(change) for change in changes or []),
             out=out,
             agreed=agreed,
+            look_only=dry_run,
         )
     if dry_run:
         print_plan(prepared, cores)

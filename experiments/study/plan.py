@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.folder import RunFolder, read_lines
 from experiments.run import check_fits, generator_description
 from experiments.store import finished_federation
-from experiments.stored import make_way
+from experiments.stored import make_way, trusted
 from experiments.study.grid import Cell
 from server.app import run_folder
 
@@ -102,10 +102,11 @@ class Datasets:
         return self._found[key]
 
 
-def plan(cells: Iterable[Cell], runs: Path, datasets: Datasets) -> Plan:
+def plan(cells: Iterable[Cell], runs: Path, datasets: Datasets, *, look_only: bool = False) -> Plan:
     """Plan a study: equal descriptions become one evaluation, equal federations one training.
 
-    Damaged or foreign runs where a cell belongs are set aside, never trusted and never overwritten.
+    Damaged or foreign runs where a cell belongs are set aside, never trusted and never overwritten; with ``look_only``
+    they are only named.
 
     Raises:
         UserError: data that cannot be had, a generator that does not fit its target, no cells.
@@ -115,24 +116,23 @@ def plan(cells: Iterable[Cell], runs: Path, datasets: Datasets) -> Plan:
         found.setdefault(cell.experiment.digest(datasets.of(cell.experiment.data).checksum), []).append(cell)
     if not found:
         raise UserError("the study has no cells; give it axes, or studies to include")
-    federations: dict[str, Federation] = {}
-    aside: list[str] = []
+    store = _Store(runs, datasets, look_only)
     evaluations = []
     for group in found.values():
         experiment, dataset = group[0].experiment, datasets.of(group[0].experiment.data)
         folder = run_folder(runs, experiment, dataset)
-        _make_way(folder, experiment, dataset, aside)
+        whole = store.is_whole(folder, experiment, dataset)
         evaluations.append(
             Planned(
                 key=f"evaluate {experiment.name} {folder.path.name}",
                 cells=tuple(group),
                 folder=folder,
-                finished=folder.results.exists(),
-                federation=_federation(experiment, dataset, runs, federations, aside),
-                generators=_generators(group[0], dataset, runs, datasets, federations, aside),
+                finished=whole and folder.results.exists(),
+                federation=store.federation(experiment, dataset),
+                generators=_generators(group[0], dataset, store),
             )
         )
-    return Plan(federations, tuple(evaluations), tuple(aside))
+    return Plan(store.federations, tuple(evaluations), tuple(store.aside))
 
 
 def canonical(experiment: Experiment) -> Experiment:
@@ -148,46 +148,57 @@ def canonical(experiment: Experiment) -> Experiment:
     )
 
 
-def _federation(
-    experiment: Experiment, dataset: Dataset, runs: Path, found: dict[str, Federation], aside: list[str]
-) -> str:
-    """Note the experiment's federation, and return its key."""
-    digest = experiment.digest(dataset.checksum, federation_only=True)
-    key = f"train {digest}"
-    if key not in found:
-        described = canonical(experiment)
-        folder = run_folder(runs, described, dataset)
-        _make_way(folder, described, dataset, aside)
-        trained = folder.model.exists() or finished_federation(runs, digest, folder) is not None
-        found[key] = Federation(key, described, folder, trained, sum(1 for _ in read_lines(folder.rounds)))
-    return key
+class _Store:
+    """What a plan finds in the store: federations, each once, and runs that cannot be trusted."""
+
+    def __init__(self, runs: Path, datasets: Datasets, look_only: bool) -> None:
+        self.runs, self.datasets, self.look_only = runs, datasets, look_only
+        self.federations: dict[str, Federation] = {}
+        self.aside: list[str] = []
+
+    def is_whole(self, folder: RunFolder, experiment: Experiment, dataset: Dataset) -> bool:
+        """Tell whether what lies where a run belongs can be trusted; what cannot is set aside, or only named."""
+        if not self.look_only:
+            told = make_way(folder, experiment, dataset.checksum)
+            self.aside += [told] if told else []
+            return True  # whatever was there is gone
+        reason = trusted(folder, experiment, dataset.checksum)
+        self.aside += [f"{folder.path} would be: {reason}"] if reason else []
+        return reason is None
+
+    def federation(self, experiment: Experiment, dataset: Dataset) -> str:
+        """Note the experiment's federation, and return its key."""
+        digest = experiment.digest(dataset.checksum, federation_only=True)
+        key = f"train {digest}"
+        if key not in self.federations:
+            described = canonical(experiment)
+            folder = run_folder(self.runs, described, dataset)
+            whole = self.is_whole(folder, described, dataset)
+            trained = whole and folder.model.exists()
+            trained = trained or finished_federation(self.runs, digest, folder) is not None
+            rounds = sum(1 for _ in read_lines(folder.rounds)) if whole else 0
+            self.federations[key] = Federation(key, described, folder, trained, rounds)
+        return key
 
 
-def _generators(
-    cell: Cell, dataset: Dataset, runs: Path, datasets: Datasets, found: dict[str, Federation], aside: list[str]
-) -> dict[str, str]:
+def _generators(cell: Cell, dataset: Dataset, store: _Store) -> dict[str, str]:
     experiment = cell.experiment
     if "transfer" not in experiment.evaluation.threats:
         return {}
+    if not experiment.evaluation.generators:
+        raise UserError(f"{cell.title()}: evaluation.generators: the transfer threat needs at least one")
     keys = {}
     for generator in experiment.evaluation.generators:
         description = generator_description(generator, experiment)
-        other = datasets.of(description.data)
+        other = store.datasets.of(description.data)
         try:
             check_fits(generator, description, other, experiment, dataset)
         except UserError as error:
             raise UserError(f"{cell.title()}: {error}") from None
-        keys[generator.name] = _federation(description, other, runs, found, aside)
+        keys[generator.name] = store.federation(description, other)
         if keys[generator.name] == f"train {experiment.digest(dataset.checksum, federation_only=True)}":
             raise UserError(
                 f"{cell.title()}: evaluation.generators: '{generator.name}' is the attacked model itself; change its "
                 "seed, its privacy or its clients"
             )
     return keys
-
-
-def _make_way(folder: RunFolder, experiment: Experiment, dataset: Dataset, aside: list[str]) -> None:
-    """Set aside what lies where a run belongs and cannot be trusted."""
-    told = make_way(folder, experiment, dataset.checksum)
-    if told is not None:
-        aside.append(told)

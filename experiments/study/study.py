@@ -8,12 +8,12 @@ from typing import Any
 import torch
 
 from common.errors import UserError
-from common.progress import note
 from experiments.study.description import Study, load_study
 from experiments.study.estimate import Cost, cost_of, evaluation_seconds, memory_of, training_seconds
 from experiments.study.grid import cells_of, count
 from experiments.study.outputs import write_outputs
 from experiments.study.plan import Datasets, Plan, plan
+from experiments.study.published import kind_of
 from experiments.study.results import Result, read_result
 from experiments.study.schedule import run_tasks
 from experiments.study.tasks import Outcome, Task
@@ -57,6 +57,7 @@ def prepare_study(
     changes: Mapping[str, Any] | None = None,
     out: Path | None = None,
     agreed: Callable[[int], bool] = lambda cells: False,
+    look_only: bool = False,
 ) -> Prepared:
     """Read a study, look into the store, and estimate what is left.
 
@@ -67,18 +68,19 @@ def prepare_study(
         changes: dotted keys of every cell.
         out: where it draws; None: ``RUNS/studies/NAME-SCALE``.
         agreed: asked with the number of cells of a very large study before it is built.
+        look_only: leave what is damaged where it is; for a study that will not be started.
 
     Raises:
         UserError: a mistake in the study or its experiments, data that cannot be had, a large study not agreed to.
     """
     study = load_study(path, scale, changes)
+    for figure in study.file.figures:
+        kind_of(figure)  # an unknown one shall not be found out after hours
     cells = count(study)
     if cells > MANY and not agreed(cells):
         raise UserError(f"{path} has {cells:,} cells; say --yes to start so many, or take values off its axes")
     datasets = Datasets()
-    planned = plan(cells_of(study), runs, datasets)
-    for sentence in planned.aside:
-        note(sentence)
+    planned = plan(cells_of(study), runs, datasets, look_only=look_only)
     name = f"{study.file.name}-{study.scale}" if study.scale else study.file.name
     return Prepared(study, runs, out or runs / STUDIES / name, planned, _tasks(planned, runs, datasets))
 

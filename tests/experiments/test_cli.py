@@ -54,7 +54,14 @@ def test_list_names_what_a_description_can_say(
     assert all(word in told for word in words)
 
 
+STUDY = str(ROOT / "experiments" / "paper" / "fig2.toml")
+
 MISTAKES = [
+    (["study", "none.toml"], "there is no file none.toml"),
+    (["study", STUDY, "--scale", "phantm"], "phantom"),
+    (["study", STUDY, "--scale", "phantom", "--set", "federation.ruonds=5", "--dry-run"], "did you mean 'rounds'"),
+    (["study", str(ROOT / "experiments" / "demo.toml")], "is an experiment, not a study"),
+    (["runs", "--runs", "nowhere"], "there is no folder nowhere"),
     (["run", "none.toml"], "there is no file none.toml"),
     (["run", "--set", "federation.ruonds=5"], "did you mean 'rounds'"),
     (["run", "--set", "federation.rounds"], "--set key=value"),
@@ -116,3 +123,51 @@ def test_our_own_defect_is_told_apart_from_a_mistake(
     monkeypatch.setattr(cli, "app", broken)
     assert call(monkeypatch, "run") == cli.EXIT_DEFECT
     assert "defect of psreval" in capsys.readouterr().err
+
+
+def test_a_dry_run_tells_every_cell_and_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    assert call(monkeypatch, "study", STUDY, "--scale", "phantom", "--dry-run", "--runs", str(runs)) == 0
+    told = capsys.readouterr().out
+    assert told.count("to train, about") == 4
+    assert "fig2 privacy=ε = 7 repeat 2" in told
+    assert "4 cells, 4 different ones, of which 0 are in the store; 4 of 4 federations to train." in " ".join(
+        told.split()
+    )
+    assert "left on" in told
+    assert not runs.exists()
+
+
+def test_the_papers_scale_is_estimated_without_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    changes = ["--set", "data.source=phantom", "--set", "data.image_size=32", "--set", "model.width=4"]
+    words = ["study", str(ROOT / "experiments" / "paper" / "claims.toml"), "--scale", "paper", "--dry-run", *changes]
+    assert call(monkeypatch, *words, "--runs", str(tmp_path / "runs"), "--yes") == 0
+    assert "federations to train" in " ".join(capsys.readouterr().out.split())
+
+
+def test_runs_lists_and_removes_only_when_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "runs" / "demo" / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / "experiment.toml").write_text("nonsense")
+    runs = ["--runs", str(tmp_path / "runs")]
+    assert call(monkeypatch, "runs", *runs) == 0
+    assert "demo/0123456789abcdef" in capsys.readouterr().out
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: False)
+    assert call(monkeypatch, "runs", "--remove", *runs) == 2
+    assert "say --yes" in capsys.readouterr().err
+    assert folder.exists()
+    assert call(monkeypatch, "runs", "--remove", "--yes", *runs) == 0
+    assert not folder.exists()
+
+
+def test_a_reader_that_has_read_enough_is_no_defect() -> None:
+    command = f"{sys.executable} -m experiments.cli --help | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr

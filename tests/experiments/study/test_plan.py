@@ -113,3 +113,19 @@ def test_the_folder_of_a_cell_is_that_of_the_same_run(tmp_path: Path) -> None:
     (one,) = plan([cell()], tmp_path, DATASETS).evaluations
     experiment = cell().experiment
     assert one.folder == run_folder(tmp_path, experiment, DATASETS.of(experiment.data))
+
+
+def test_looking_only_leaves_a_damaged_run_where_it_is(tmp_path: Path) -> None:
+    described = canonical(cell().experiment)
+    folder = train(described, DATASETS.of(described.data), tmp_path, "inprocess")
+    folder.model.write_bytes(folder.model.read_bytes()[:100])
+    planned = plan([cell()], tmp_path, DATASETS, look_only=True)
+    assert len(planned.to_train()) == 1
+    assert "model.safetensors" in planned.aside[0]
+    assert folder.model.exists()
+    assert not (tmp_path / ".aside").exists()
+
+
+def test_transfer_without_a_generator_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="needs at least one"):
+        plan([cell(evaluation__threats=["transfer"])], tmp_path, DATASETS)
