@@ -47,6 +47,37 @@ def locked(
         os.close(handle)
 
 
+@contextlib.contextmanager
+def shared(file: Path) -> Iterator[Callable[[], bool]]:
+    """Hold the lock ``file`` together with others; what is yielded tells whether nobody else holds it now.
+
+    Where it says True, it keeps others out from then on.
+
+    Raises:
+        OSError: the file cannot be made, or its disk knows no locks.
+    """
+    if fcntl is None:
+        yield lambda: True
+        return
+    handle = _open(file)
+
+    def alone() -> bool:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with contextlib.suppress(BlockingIOError):  # who fails to hold it alone has let go of it
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+        return True
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        yield alone
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        os.close(handle)
+
+
 def _acquire(file: Path, wait: bool, waiting: Callable[[], None]) -> int | None:
     while True:
         handle = _open(file)

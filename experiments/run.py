@@ -24,7 +24,8 @@ from common.folder import RunFolder, read_arrays, read_json, read_lines, write_t
 from common.loading import is_reference
 from experiments.model_card import write_model_card
 from experiments.report import write_report
-from experiments.store import check_version, claimed, copy_federation, federation_claimed, finished_federation
+from experiments.store import check_version, claimed, copy_federation, federation_claimed
+from experiments.stored import finished_federation
 from server.adversarial_sets import AdversarialSets
 from server.aggregation import check_rule
 from server.app import run_folder, serve

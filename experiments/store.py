@@ -1,11 +1,9 @@
 """The store: run folders, found by what was run, claimed by one process at a time, never overwritten."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
@@ -89,25 +87,6 @@ def check_version(folder: RunFolder) -> None:
             )
 
 
-def finished_federation(runs: Path, federation_hash: str, apart_from: RunFolder) -> RunFolder | None:
-    """Return a run whose federation is the same and has ended, whatever its evaluation; damaged ones do not count."""
-    for manifest in sorted(runs.glob("[!.]*/*/manifest.json")):
-        folder = RunFolder(manifest.parent)
-        if folder.path == apart_from.path or not folder.model.exists():
-            continue
-        try:
-            told: Any = json.loads(manifest.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not isinstance(told, dict):
-            continue
-        if told.get("federation_hash") != federation_hash or told.get("results_version") != RESULTS_VERSION:
-            continue
-        if broken_arrays(folder.model) is None and _is_json(folder.ledger) and folder.rounds.exists():
-            return folder
-    return None
-
-
 def broken_arrays(path: Path) -> str | None:
     """Return why a safetensors file cannot be read, or None; its header and its length are looked at, not the rest."""
     try:
@@ -137,14 +116,6 @@ def copy_federation(source: RunFolder, target: RunFolder) -> bool:
             return False
         except OSError as error:
             raise UserError(f"{destination} could not be written ({error.strerror}); free some of the disk") from None
-    return True
-
-
-def _is_json(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
     return True
 
 

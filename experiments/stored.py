@@ -2,6 +2,7 @@
 
 import functools
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,50 @@ def trusted(folder: RunFolder, experiment: Experiment, checksum: str) -> str | N
     if reason is None and manifest is not None and folder.model.exists():
         reason = _wrong_weights(folder.model, experiment.model, manifest)
     return reason
+
+
+def finished_federation(
+    runs: Path, federation_hash: str, apart_from: RunFolder, known: Mapping[str, Sequence[RunFolder]] | None = None
+) -> RunFolder | None:
+    """Return a run whose federation is the same, has ended and can be trusted, whatever its evaluation.
+
+    Args:
+        runs: the store.
+        federation_hash: of the federation.
+        apart_from: a run that does not count.
+        known: what ``federations`` found a moment ago; None: look now.
+    """
+    for folder in (federations(runs) if known is None else known).get(federation_hash, ()):
+        if folder.path != apart_from.path and folder.model.exists() and _is_federation(folder, federation_hash):
+            return folder
+    return None
+
+
+def federations(runs: Path) -> dict[str, list[RunFolder]]:
+    """Return, for each federation's hash, the runs whose manifest says that they have it; nothing is checked."""
+    found: dict[str, list[RunFolder]] = {}
+    for manifest in sorted(runs.glob("[!.]*/*/manifest.json")):
+        try:
+            told: Any = json.loads(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(told, dict) and told.get("results_version") == RESULTS_VERSION:
+            found.setdefault(str(told.get("federation_hash")), []).append(RunFolder(manifest.parent))
+    return found
+
+
+def _is_federation(folder: RunFolder, federation_hash: str) -> bool:
+    """Tell whether a run is what its manifest says, with all the rounds of the federation that has this hash."""
+    try:
+        experiment, manifest = read_description(folder), read_manifest(folder)
+        rounds = len(read_rounds(folder.rounds))
+    except UserError:
+        return False
+    hospitals = manifest.runner not in DESCRIBED
+    digest = experiment.digest(manifest.data.checksum, federation_only=True, hospitals=hospitals)
+    if digest != federation_hash or rounds != experiment.federation.rounds:
+        return False
+    return trusted(folder, experiment, manifest.data.checksum) is None
 
 
 def is_empty(folder: RunFolder) -> bool:

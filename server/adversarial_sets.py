@@ -137,11 +137,13 @@ class AdversarialSets:
                     with locked(_lock_of(file), wait=False, leave=False) as alone:
                         if alone and file.exists():
                             freed += file.stat().st_size
-                            file.unlink()
-                if not any(folder.iterdir()):
+                            file.unlink(missing_ok=True)
+                with suppress(OSError):  # another process crafts there, or has removed it
                     folder.rmdir()
-            if self.path.is_dir() and not any(self.path.iterdir()):
+            with suppress(OSError):
                 self.path.rmdir()
+        except FileNotFoundError:  # another process removes them, too
+            return freed
         except OSError as error:
             raise UserError(f"adversarial sets in {self.path} cannot be removed ({error.strerror})") from None
         return freed

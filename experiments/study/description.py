@@ -67,7 +67,7 @@ class Study:
     Attributes:
         file: what it says.
         path: where it was read.
-        scale: the name of the chosen scale; empty where the study has none.
+        scale: the name of the chosen scale, its own or that of the studies that it includes; empty where none has any.
         size: that scale.
         base: the experiment that the axes vary.
         included: the studies that it includes, at the same scale.
@@ -112,14 +112,15 @@ def load_study(
         raise UserError(f"{place}: include goes in a circle ({chain}); take one of them out")
     file = _read(place)
     chosen = _scale_of(file, place, scale)
+    passed_on = chosen or scale
     base = load(place.parent / file.experiment) if file.experiment else Experiment(name=file.name)
     included = tuple(
-        load_study(place.parent / other, chosen or None, changes, within=(*within, place.resolve()))
+        load_study(place.parent / other, passed_on or None, changes, within=(*within, place.resolve()))
         for other in file.include
     )
     size = file.scale[chosen] if chosen else Scale()
     _check_axes(file, size, place)
-    return Study(file, place, chosen, size, base, included, dict(changes or {}))
+    return Study(file, place, passed_on or "", size, base, included, dict(changes or {}))
 
 
 def _read(place: Path) -> StudyFile:
@@ -141,8 +142,9 @@ def _read(place: Path) -> StudyFile:
 def _scale_of(file: StudyFile, place: Path, asked: str | None) -> str:
     if asked is None:
         return "small" if "small" in file.scale else next(iter(file.scale), "")
-    if asked not in file.scale and file.scale:
-        raise UserError(f"--scale {asked}: {place} has none of that name{suggest(asked, file.scale)}")
+    if asked not in file.scale and (file.scale or not file.include):
+        hint = suggest(asked, file.scale) if file.scale else "; it has no scales at all"
+        raise UserError(f"--scale {asked}: {place} has none of that name{hint}")
     return asked if file.scale else ""
 
 

@@ -63,10 +63,21 @@ def cells_of(study: Study) -> Iterator[Cell]:
         axes = _axes(study, grid)
         for points in product(*axes.values()):
             coordinates = {axis: point.label for axis, point in zip(axes, points, strict=True)}
-            changes = {**study.file.changes, **grid.changes, **study.size.changes}
-            for point in points:
-                changes |= point.changes
-            yield from _repeats(study, coordinates, {**changes, **study.last})
+            layers = (study.file.changes, grid.changes, study.size.changes, *(point.changes for point in points))
+            yield from _repeats(study, coordinates, layered(*layers, study.last))
+
+
+def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the changes of all layers in their order; a key that comes again is changed where it comes last.
+
+    The order matters where one key holds another: ``clients.0.options`` after ``clients.0.options.attack`` replaces it.
+    """
+    changes: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            changes.pop(key, None)
+            changes[key] = value
+    return changes
 
 
 def _repeats(study: Study, coordinates: Mapping[str, str], changes: Mapping[str, Any]) -> Iterator[Cell]:
@@ -118,7 +129,7 @@ def points(name: str, value: Any, origin: str) -> tuple[Point, ...]:
         UserError: no values, lists of unequal length, or neither a list nor a table of lists or of tables.
     """
     if isinstance(value, list) and value:
-        return tuple(Point(_label(item), {name: item}) for item in value)
+        return _told_apart(name, [Point(_label(item), {name: item}) for item in value], origin)
     if isinstance(value, dict) and value:
         if all(isinstance(item, dict) for item in value.values()):
             return tuple(Point(label, changes) for label, changes in value.items())
@@ -128,11 +139,22 @@ def points(name: str, value: Any, origin: str) -> tuple[Point, ...]:
                 told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
                 raise UserError(f"{origin}: axes.{name}: keys that vary together need as many values each; {told}")
             rows = [dict(zip(value, row, strict=True)) for row in zip(*value.values(), strict=True)]
-            return tuple(Point(_label(next(iter(row.values()))), row) for row in rows)
+            first = [_label(next(iter(row.values()))) for row in rows]
+            whole = [", ".join(map(_label, row.values())) for row in rows]
+            labels = first if len(set(first)) == len(first) else whole
+            return _told_apart(name, [Point(label, row) for label, row in zip(labels, rows, strict=True)], origin)
     raise UserError(
         f"{origin}: axes.{name} = {json.dumps(value, default=str)}: give a list of one value or more, a table of "
         "lists, or a table of points"
     )
+
+
+def _told_apart(name: str, points: list[Point], origin: str) -> tuple[Point, ...]:
+    labels = [point.label for point in points]
+    twice = next((label for label in labels if labels.count(label) > 1), None)
+    if twice is not None:
+        raise UserError(f"{origin}: axes.{name} has the value {twice} twice; take one of them out")
+    return tuple(points)
 
 
 def _label(value: Any) -> str:

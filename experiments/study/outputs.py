@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, fields
 from functools import partial
@@ -73,7 +74,8 @@ def _command_of(study: Study, name: str) -> str:
     root = PAPER.parent.parent
     shown = place.resolve().relative_to(root) if place.resolve().is_relative_to(root) else place
     scale = f" --scale {study.scale}" if study.scale not in ("", "small") else ""
-    return f"psreval study {shown}{scale}"
+    changes = "".join(f" --set '{key}={json.dumps(value, default=str)}'" for key, value in study.last.items())
+    return f"psreval study {shown}{scale}{changes}"
 
 
 def _facts(results: Sequence[Result], out: Path) -> dict[str, Any]:

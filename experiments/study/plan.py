@@ -7,10 +7,9 @@ from pathlib import Path
 from common.config import Compression, Data, Evaluation, Experiment, Thresholds
 from common.data import Dataset, prepare
 from common.errors import UserError
-from common.folder import RunFolder, read_lines
-from experiments.run import check_fits, generator_description
-from experiments.store import finished_federation
-from experiments.stored import make_way, trusted
+from common.folder import RunFolder, read_json, read_lines
+from experiments.run import check_attacks, check_fits, generator_description
+from experiments.stored import federations, finished_federation, make_way, trusted
 from experiments.study.grid import Cell
 from server.app import run_folder
 
@@ -121,13 +120,17 @@ def plan(cells: Iterable[Cell], runs: Path, datasets: Datasets, *, look_only: bo
     for group in found.values():
         experiment, dataset = group[0].experiment, datasets.of(group[0].experiment.data)
         folder = run_folder(runs, experiment, dataset)
+        try:
+            check_attacks(experiment, len(dataset.classes))
+        except UserError as error:
+            raise UserError(f"{group[0].title()}: {error}") from None
         whole = store.is_whole(folder, experiment, dataset)
         evaluations.append(
             Planned(
                 key=f"evaluate {experiment.name} {folder.path.name}",
                 cells=tuple(group),
                 folder=folder,
-                finished=whole and folder.results.exists(),
+                finished=whole and _is_finished(folder),
                 federation=store.federation(experiment, dataset),
                 generators=_generators(group[0], dataset, store),
             )
@@ -148,6 +151,11 @@ def canonical(experiment: Experiment) -> Experiment:
     )
 
 
+def _is_finished(folder: RunFolder) -> bool:
+    """Tell whether an evaluation has ended; one that was killed before its seconds were noted has not."""
+    return folder.results.exists() and "evaluation" in read_json(folder.manifest).get("seconds", {})
+
+
 class _Store:
     """What a plan finds in the store: federations, each once, and runs that cannot be trusted."""
 
@@ -155,6 +163,7 @@ class _Store:
         self.runs, self.datasets, self.look_only = runs, datasets, look_only
         self.federations: dict[str, Federation] = {}
         self.aside: list[str] = []
+        self._known = federations(runs)
 
     def is_whole(self, folder: RunFolder, experiment: Experiment, dataset: Dataset) -> bool:
         """Tell whether what lies where a run belongs can be trusted; what cannot is set aside, or only named."""
@@ -175,7 +184,7 @@ class _Store:
             folder = run_folder(self.runs, described, dataset)
             whole = self.is_whole(folder, described, dataset)
             trained = whole and folder.model.exists()
-            trained = trained or finished_federation(self.runs, digest, folder) is not None
+            trained = trained or finished_federation(self.runs, digest, folder, self._known) is not None
             rounds = sum(1 for _ in read_lines(folder.rounds)) if whole else 0
             self.federations[key] = Federation(key, described, folder, trained, rounds)
         return key

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.folder import RunFolder, read_json
+from common.folder import RunFolder, read_json, read_lines
 from common.intervals import student
 from experiments.study.grid import Cell
 from experiments.study.setting import Setting, setting_of
@@ -21,7 +21,7 @@ class Result:
         setting: where it lies on the paper's axes.
         measures: the rows of its ``results.csv``.
         evaluation: its ``evaluation.json`` (compression, warnings, verdict).
-        manifest: its ``manifest.json`` (seconds, bytes, machine).
+        manifest: its ``manifest.json`` (seconds, bytes, machine); ``seconds.federation`` is that of all its rounds.
         epsilon: the worst honest client's ε over all rounds, from its ledger; None: no guarantee.
         path: its folder.
     """
@@ -76,10 +76,16 @@ def read_result(cell: Cell, folder: RunFolder) -> Result:
         setting=setting_of(cell.experiment),
         measures=read_measures(folder.results),
         evaluation=read_json(folder.evaluation),
-        manifest=read_json(folder.manifest),
+        manifest=_with_training(read_json(folder.manifest), folder),
         epsilon=read_json(folder.ledger)["worst_honest_epsilon"],
         path=folder.path,
     )
+
+
+def _with_training(manifest: dict[str, Any], folder: RunFolder) -> dict[str, Any]:
+    """Return a manifest with the seconds of all rounds, whatever run trained the federation and however it resumed."""
+    training = sum(float(line["seconds"]) for line in read_lines(folder.rounds))
+    return {**manifest, "seconds": {**manifest["seconds"], "federation": round(training, 2)}}
 
 
 def by_setting(results: Iterable[Result]) -> dict[Setting, tuple[Result, ...]]:

@@ -1,6 +1,9 @@
 """Running a study: plan it, do what is not done, and draw what there is; the same command resumes it."""
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ from typing import Any
 import torch
 
 from common.errors import UserError
+from common.lock import shared
 from experiments.study.description import Study, load_study
 from experiments.study.estimate import Cost, cost_of, evaluation_seconds, memory_of, training_seconds
 from experiments.study.grid import cells_of, count
@@ -22,6 +26,8 @@ from server.adversarial_sets import AdversarialSets
 
 MANY = 2_000
 """Cells beyond which a study asks before it starts."""
+LOCK = ".studies.lock"
+"""The file below the store that every running study holds, together with others."""
 STUDIES = "studies"
 """The folder below the store where studies write what they drew."""
 
@@ -66,7 +72,7 @@ def prepare_study(
         runs: the store.
         scale: one of the study's scales; None: ``small``.
         changes: dotted keys of every cell.
-        out: where it draws; None: ``RUNS/studies/NAME-SCALE``.
+        out: where it draws; None: ``RUNS/studies/NAME-SCALE``, and a hash of the changes where there are any.
         agreed: asked with the number of cells of a very large study before it is built.
         look_only: leave what is damaged where it is; for a study that will not be started.
 
@@ -77,11 +83,11 @@ def prepare_study(
     for figure in study.file.figures:
         kind_of(figure)  # an unknown one shall not be found out after hours
     cells = count(study)
-    if cells > MANY and not agreed(cells):
+    if cells > MANY and not look_only and not agreed(cells):
         raise UserError(f"{path} has {cells:,} cells; say --yes to start so many, or take values off its axes")
     datasets = Datasets()
     planned = plan(cells_of(study), runs, datasets, look_only=look_only)
-    name = f"{study.file.name}-{study.scale}" if study.scale else study.file.name
+    name = "-".join(part for part in (study.file.name, study.scale, _changed(study)) if part)
     return Prepared(study, runs, out or runs / STUDIES / name, planned, _tasks(planned, runs, datasets))
 
 
@@ -111,13 +117,31 @@ def run_study(
     share = gpus if gpus is not None else float(torch.cuda.is_available())
     tasks = [replace(task, gpus=share * task.gpus) for task in prepared.tasks]
     log = prepared.out / "failures.log"
-    outcomes = run_tasks(tasks, do, cores=cores, memory=memory, address=address, told=told, log=log)
-    results = finished_results(prepared.plan)
-    failures = _failures(prepared.plan, outcomes)
+    with _shared(runs) as alone:
+        outcomes = run_tasks(tasks, do, cores=cores, memory=memory, address=address, told=told, log=log)
+        results = finished_results(prepared.plan)
+        failures = _failures(prepared.plan, outcomes)
+        if not failures and alone():  # another study may need them still
+            AdversarialSets(runs / SETS).remove()
     write_outputs(prepared.study, results, failures, prepared.out, runs)
-    if not failures:
-        AdversarialSets(runs / SETS).remove()
     return failures
+
+
+@contextmanager
+def _shared(runs: Path) -> Iterator[Callable[[], bool]]:
+    with ExitStack() as stack:
+        try:
+            alone = stack.enter_context(shared(runs / LOCK))
+        except OSError as error:
+            raise UserError(f"{runs} cannot be written ({error.strerror}); choose another place with --runs") from None
+        yield alone
+
+
+def _changed(study: Study) -> str:
+    """Return a short hash of what the command line changes, so that no study draws over another; empty for nothing."""
+    if not study.last:
+        return ""
+    return hashlib.sha256(json.dumps(study.last, sort_keys=True, default=str).encode()).hexdigest()[:6]
 
 
 def finished_results(planned: Plan) -> list[Result]:

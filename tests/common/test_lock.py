@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from common.lock import locked
+from common.lock import locked, shared
 
 
 def child(work: object) -> int:
@@ -114,3 +114,15 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError), locked(tmp_path / "file" / "lock"):
         pass
+
+
+def test_a_shared_lock_knows_whether_it_is_alone(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "lock"
+    with shared(file) as first:
+        with shared(file) as second:
+            assert not first()
+            assert not second()
+        with shared(file):
+            pass
+    with shared(file) as first:
+        assert first()

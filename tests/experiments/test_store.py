@@ -15,7 +15,6 @@ from experiments.store import (
     copy_federation,
     federation_claimed,
     find_run,
-    finished_federation,
     is_claimed,
 )
 
@@ -113,29 +112,12 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         pass
 
 
-def test_a_finished_federation_of_the_same_hash_is_found_and_copied(tmp_path: Path) -> None:
+def test_a_finished_federation_is_copied_the_model_last(tmp_path: Path) -> None:
     source, mine = made(tmp_path, "one", "same"), RunFolder(tmp_path / "two" / "abc")
-    made(tmp_path, "other", "different")
-    made(tmp_path, "unfinished", "same", finished=False)
-    made(tmp_path, "old", "same", version=RESULTS_VERSION - 1)
-    assert finished_federation(tmp_path, "same", mine) == source
-    assert finished_federation(tmp_path, "none", mine) is None
     mine.path.mkdir(parents=True)
     assert copy_federation(source, mine)
     assert mine.model.read_bytes() == source.model.read_bytes()
     assert mine.rounds.read_bytes() == source.rounds.read_bytes()
-
-
-def test_a_federation_that_is_damaged_or_set_aside_serves_nobody(tmp_path: Path) -> None:
-    folder, mine = made(tmp_path, "one", "same"), RunFolder(tmp_path / "two" / "abc")
-    whole = {path: path.read_bytes() for path in (folder.model, folder.ledger)}
-    for path, content in whole.items():
-        path.write_bytes(content[:-1])
-        assert finished_federation(tmp_path, "same", mine) is None
-        path.write_bytes(content)
-    assert finished_federation(tmp_path, "same", mine) == folder
-    folder.path.parent.rename(tmp_path / ".aside")
-    assert finished_federation(tmp_path, "same", mine) is None
 
 
 def test_a_source_that_vanishes_while_it_is_copied_is_no_model(tmp_path: Path) -> None:
@@ -149,11 +131,9 @@ def test_a_source_that_vanishes_while_it_is_copied_is_no_model(tmp_path: Path) -
 def test_a_truncated_manifest_is_not_trusted(tmp_path: Path) -> None:
     folder = made(tmp_path, "one", "same")
     folder.manifest.write_text('{"federation_hash": "sa')
-    assert finished_federation(tmp_path, "same", RunFolder(tmp_path / "x")) is None
     with pytest.raises(UserError, match=r"manifest.json could not be read"):
         check_version(folder)
     folder.manifest.write_text("[]")
-    assert finished_federation(tmp_path, "same", RunFolder(tmp_path / "x")) is None
     with pytest.raises(UserError, match=r"results version None"):
         check_version(folder)
 

@@ -16,7 +16,7 @@ from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, write_arrays, write_json
 from experiments.run import run, train
 from experiments.store import claimed
-from experiments.stored import make_way, set_aside, trusted
+from experiments.stored import finished_federation, make_way, set_aside, trusted
 from server.app import run_folder
 from server.manifest import open_manifest
 from server.progress import Progress
@@ -263,3 +263,41 @@ def test_a_place_that_cannot_be_written_is_told(copy: RunFolder) -> None:
     with pytest.raises(UserError, match=r"cannot be trusted \(odd\) and not be set aside"):
         set_aside(copy, "odd")
     assert copy.results.exists()
+
+
+def hash_of(folder: RunFolder) -> str:
+    found: str = read_json(folder.manifest)["federation_hash"]
+    return found
+
+
+ELSEWHERE = RunFolder(Path("elsewhere"))
+
+
+def test_a_finished_federation_is_found_by_its_hash_whatever_its_name(copy: RunFolder) -> None:
+    store = copy.path.parents[1]
+    assert finished_federation(store, hash_of(copy), ELSEWHERE) == copy
+    assert finished_federation(store, "another", ELSEWHERE) is None
+    assert finished_federation(store, hash_of(copy), copy) is None
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda folder: cut(folder.model),
+        lambda folder: resize(folder.model),
+        lambda folder: cut(folder.ledger),
+        lambda folder: folder.rounds.write_text(""),
+        lambda folder: folder.experiment.write_text(EXPERIMENT.change({"seed": 9}).to_toml()),
+        lambda folder: cut(folder.manifest),
+        lambda folder: change(folder.manifest, results_version=-1),
+        lambda folder: folder.model.unlink(),
+        lambda folder: folder.path.parent.rename(folder.path.parents[1] / ".aside"),
+    ],
+    ids=["model", "shapes", "ledger", "rounds", "description", "manifest", "version", "no model", "aside"],
+)
+def test_a_federation_that_cannot_be_trusted_serves_nobody(
+    spoil: Callable[[RunFolder], object], copy: RunFolder
+) -> None:
+    store, wanted = copy.path.parents[1], hash_of(copy)
+    spoil(copy)
+    assert finished_federation(store, wanted, ELSEWHERE) is None

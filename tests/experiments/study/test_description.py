@@ -96,3 +96,17 @@ def test_the_table_has_all_the_papers_axes() -> None:
     assert {s.model for s in settings} == {"ResNet-9", "ResNet-18"}
     assert {s.epsilon for s in settings} == {None, 7.0, 3.4, 1.7}
     assert {s.use for s in settings} == {"none", "adversarial training", "train-time attack", "both"}
+
+
+def test_a_study_without_scales_passes_the_asked_one_to_what_it_includes(tmp_path: Path) -> None:
+    written(tmp_path, 'name = "a"\n[scale.small]\n[scale.large]\n', "a.toml")
+    path = written(tmp_path, 'name = "b"\ninclude = ["a.toml"]', "b.toml")
+    study = load_study(path, "large")
+    assert (study.scale, study.included[0].scale) == ("large", "large")
+    with pytest.raises(UserError, match=r"--scale bogus"):
+        load_study(path, "bogus")
+
+
+def test_a_scale_that_a_study_without_scales_cannot_have_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--scale paper: .* no scales at all"):
+        load_study(written(tmp_path, 'name = "s"'), "paper")

@@ -130,3 +130,29 @@ def test_an_unknown_key_is_named_with_its_cell(write: Write) -> None:
 def test_what_is_no_axis_is_refused(value: Any, told: str) -> None:
     with pytest.raises(UserError, match=told):
         points("axis", value, "study.toml")
+
+
+def test_an_axis_lies_over_what_a_grid_says_of_the_same_table(write: Write) -> None:
+    options = {"clients": [{"strategy": "data-poisoner"}, {}], "clients.0.options.attack": "fab"}
+    grids = [{"changes": {"clients.0.options": {"labels": "true"}}}]
+    found = cells(write(changes=options, axes={"clients.0.options.attack": ["fgsm", "pgd"]}, grids=grids))
+    assert [c.experiment.clients[0].options for c in found] == [
+        {"labels": "true", "attack": "fgsm"},
+        {"labels": "true", "attack": "pgd"},
+    ]
+
+
+def test_the_command_line_wins_over_an_axis_inside_what_it_says(write: Write) -> None:
+    path = write(changes={"clients.0.strategy": "data-poisoner"}, axes={"clients.0.options.attack": ["fgsm", "pgd"]})
+    found = cells(path, changes={"clients.0.options": {"attack": "fab"}})
+    assert [c.experiment.clients[0].options for c in found] == [{"attack": "fab"}] * 2
+
+
+def test_values_that_share_a_first_key_are_told_apart(write: Write) -> None:
+    found = cells(write(axes={"size": {"federation.rounds": [1, 1], "model.width": [8, 16]}}))
+    assert [c.coordinates["size"] for c in found] == ["1, 8", "1, 16"]
+
+
+def test_a_value_twice_is_refused(write: Write) -> None:
+    with pytest.raises(UserError, match=r"axes\.model\.width has the value 8 twice"):
+        cells(write(axes={"model.width": [8, 16, 8]}))

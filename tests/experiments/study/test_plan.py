@@ -7,7 +7,8 @@ import pytest
 
 from common.config import parse
 from common.errors import UserError
-from experiments.run import train
+from common.folder import read_json, write_json
+from experiments.run import run, train
 from experiments.study.grid import Cell
 from experiments.study.plan import Datasets, canonical, plan
 from server.app import run_folder
@@ -129,3 +130,19 @@ def test_looking_only_leaves_a_damaged_run_where_it_is(tmp_path: Path) -> None:
 def test_transfer_without_a_generator_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs at least one"):
         plan([cell(evaluation__threats=["transfer"])], tmp_path, DATASETS)
+
+
+def test_attacks_that_cannot_be_scored_are_refused_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'pgd' needs gradients"):
+        plan([cell(evaluation__query_attacks=["pgd"], evaluation__threats=["query"])], tmp_path, DATASETS)
+
+
+def test_an_evaluation_that_was_killed_before_its_end_is_not_finished(tmp_path: Path) -> None:
+    experiment = cell().experiment
+    folder = run(experiment, tmp_path)
+    (one,) = plan([cell()], tmp_path, DATASETS).evaluations
+    assert one.finished
+    told = read_json(folder.manifest)
+    write_json(folder.manifest, told | {"seconds": {"federation": 1.0}, "bytes": {}, "finished": None})
+    (one,) = plan([cell()], tmp_path, DATASETS).evaluations
+    assert not one.finished

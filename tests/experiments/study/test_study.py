@@ -97,6 +97,16 @@ def test_the_same_command_does_nothing_again(whole: Prepared) -> None:
     assert {path: path.stat().st_mtime_ns for path in whole.runs.glob("tiny/*/results.csv")} == before
 
 
+def test_results_know_the_seconds_of_their_training(whole: Prepared) -> None:
+    for result in finished_results(whole.plan):
+        assert result.manifest["seconds"]["federation"] > 0
+
+
+def test_what_the_command_line_changes_is_drawn_elsewhere(whole: Prepared) -> None:
+    first, second = (prepare_study(whole.study.path, whole.runs, changes={"seed": n}).out for n in (5, 6))
+    assert len({whole.out, first, second}) == 3
+
+
 def test_another_study_evaluates_what_is_trained(whole: Prepared, tmp_path: Path) -> None:
     path = written(tmp_path, changes={**CHANGES, "evaluation.eps": 0.01})
     prepared = prepare_study(path, whole.runs)
@@ -150,6 +160,11 @@ def test_a_very_large_study_is_not_started_unasked(tmp_path: Path) -> None:
     path = written(tmp_path, axes={"data.seed": list(range(100)), "federation.rounds": list(range(1, 101))})
     with pytest.raises(UserError, match=r"20,000 cells; say --yes"):
         prepare_study(path, tmp_path / "runs")
+
+
+def test_an_unknown_figure_is_found_before_anything_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"there is no 'heatmap'.*heat-map"):
+        prepare_study(written(tmp_path, figures=["heatmap"]), tmp_path / "runs")
 
 
 def test_a_store_that_is_no_folder_is_one_sentence_a_cell(tmp_path: Path) -> None:
