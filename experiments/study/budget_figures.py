@@ -34,20 +34,24 @@ from experiments.study.sheet import (
     sheet,
 )
 from experiments.study.style import SERIES, TARGETS, Look, line_key
+from experiments.study.worst_case import comparable
 
 
 def budget_points(results: Sequence[Result]) -> list[Point]:
     """Return accuracy by budget, threat and target for every setting; without attack is a budget of 0."""
     return [
         scored(setting, cells, target, threat)
-        for setting, cells, target in by_target(results)
+        for setting, cells, target in by_target(comparable(results))
         for threat in ["clean", *threats_measured(results)]
         if concerns(threat, target)
     ]
 
 
 def draw_budgets(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figure]]:
-    """Draw one line a setting over the budget, fp32 beside int8: the worst case first, then each threat by itself."""
+    """Draw one line a setting over the budget, fp32 beside int8: the worst case first, then each threat by itself.
+
+    Where any setting was attacked within several budgets, those with a single one are left to the table.
+    """
     threats = in_order(str(threat) for threat in seen(points, "threat") if threat != "clean")
     first = "all" if "all" in threats else next(iter(threats), "all")
     order = [first, *(threat for threat in threats if threat != first)]
@@ -56,7 +60,7 @@ def draw_budgets(points: Sequence[Point], heading: Heading) -> list[tuple[str, F
 
 def privacy_points(results: Sequence[Result]) -> list[Point]:
     """Return accuracy by ε, threat and target, of settings without adversarial data."""
-    return [one for one in budget_points(results) if one.where["use"] == "none"]
+    return budget_points([one for one in results if one.setting.use == "none"])
 
 
 def draw_privacies(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figure]]:
@@ -108,14 +112,19 @@ def draw_privacies(points: Sequence[Point], heading: Heading) -> list[tuple[str,
 def _budget_figure(points: Sequence[Point], heading: Heading, threat: str) -> Figure:
     mine = [one for one in points if one.where["threat"] in ("clean", threat)]
     lines = list(dict.fromkeys(_line(one) for one in mine))
-    drawn = lines[: len(SERIES)]
+    budgets = {(_line(one), _grey(one)) for one, _ in known(at(mine, threat=threat))}
+    swept = [line for line in lines if sum(line == other for other, _ in budgets) > 1]
+    drawn = (swept or lines)[: len(SERIES)]
     looks = dict(zip(drawn, SERIES, strict=False))
     names = {_line(one): name({**one.where, "target": ""}) for one in mine}
     left_out = len(lines) - len(drawn)
     heading = heading.noting(
-        measured_on(mine), "eps = 0 is clean accuracy, on all test images.",
-        f"{left_out} more settings are in the table only." if left_out else "",
-        missing([one for one in mine if one.where["threat"] != "clean"], ("epsilon", "use", "budget", "target")),
+        measured_on([one for one in mine if _line(one) in drawn]), "eps = 0 is clean accuracy, on all test images.",
+        f"{left_out} more setting{'s are' if left_out > 1 else ' is'} in the table only." if left_out else "",
+        missing(
+            [one for one in mine if one.where["threat"] != "clean" and _line(one) in drawn],
+            ("epsilon", "use", "training attack", "share", "budget", "target"),
+        ),
     )  # fmt: skip
     ticks = sorted({0.0, *(_grey(one) for one in mine)})
     reach = ticks[-1] or 1.0

@@ -132,26 +132,27 @@ CLAIMS: tuple[Claim, ...] = (
     Claim(
         "int8-insider-average", "int8 gains nothing against the strongest insider: on average", "none",
         "robust accuracy of int8 against an insider who crafts on the fp32 model, minus that of fp32 against the same "
-        "images, mean over all settings",
+        "images, mean over all settings that keep anything",
         NO_GAIN, Band(None, ONE_POINT), "points", "claims",
         partial(claims_compression.mean_gain, threat="insider"), True,
     ),
     Claim(
         "int8-insider-everywhere", "int8 gains nothing against the strongest insider: in every setting", "none",
-        "largest gain of robust accuracy by int8 against the insider, over all settings",
+        "largest gain of robust accuracy by int8 against the insider, over all settings that keep anything",
         NO_GAIN, Band(None, ONE_POINT), "points", "claims",
         partial(claims_compression.largest_gain, threat="insider"), True,
     ),
     Claim(
         "int8-white-box-average", "int8 gains nothing against who holds the deployed model: on average", "none",
-        "robust accuracy of int8 minus fp32, each against its own white-box attack, mean over all settings; the int8 "
-        "attack goes through a differentiable twin, the fp32 parent and, where tried, queries",
+        "robust accuracy of int8 minus fp32, each against its own white-box attack, mean over all settings that "
+        "keep anything; the int8 attack goes through a differentiable twin, the fp32 parent and, where tried, queries",
         NO_GAIN, Band(None, ONE_POINT), "points", "claims",
         partial(claims_compression.mean_gain, threat="white-box"), True,
     ),
     Claim(
         "int8-white-box-everywhere", "int8 gains nothing against who holds the deployed model: in every setting",
-        "none", "largest gain of robust accuracy by int8 against white-box attacks, over all settings",
+        "none",
+        "largest gain of robust accuracy by int8 against white-box attacks, over all settings that keep anything",
         NO_GAIN, Band(None, ONE_POINT), "points", "claims",
         partial(claims_compression.largest_gain, threat="white-box"), True,
     ),
@@ -262,6 +263,8 @@ def _judged(claim: Claim, found: Finding, asked: str) -> Verdict:
 
 
 def _why(ours: Estimate | None, verdict: str, found: Finding) -> str:
+    if found.undecided:
+        return found.undecided
     if ours is None:
         single = any(len(part.numbers) == 1 for part in found.parts)
         return (
@@ -269,8 +272,6 @@ def _why(ours: Estimate | None, verdict: str, found: Finding) -> str:
             if single
             else "nothing was measured for it"
         )
-    if found.undecided:
-        return found.undecided
     if ours.low is None:
         return "a single repeat has no interval"
     if ours.n == 1:

@@ -19,6 +19,9 @@ from experiments.study.evidence import (
 )
 from experiments.wording import percent, size
 
+NOTHING = 0.0005
+"""Robust accuracies below it are printed as 0.0 %."""
+
 
 def reduction(evidence: Evidence, model: str) -> Finding:
     """Return how much smaller int8 makes a network of the paper's width, counted as the paper counts if possible."""
@@ -56,15 +59,15 @@ def accuracy_everywhere(evidence: Evidence) -> Finding:
 
 
 def largest_gain(evidence: Evidence, threat: str, model: str | None = None) -> Finding:
-    """Return the largest gain of robust accuracy by int8 over settings."""
-    parts = gains(evidence, threat, model)
-    return Finding(largest(_lists(parts)), parts)
+    """Return the largest gain of robust accuracy by int8 over settings where anything is kept."""
+    parts, notes, undecided = _off_the_floor(gains(evidence, threat, model))
+    return Finding(largest(_lists(parts)), parts, undecided, notes)
 
 
 def mean_gain(evidence: Evidence, threat: str) -> Finding:
-    """Return the mean gain of robust accuracy by int8 over settings."""
-    parts = gains(evidence, threat)
-    return Finding(average([part.numbers for part in parts]), parts)
+    """Return the mean gain of robust accuracy by int8 over settings where anything is kept."""
+    parts, notes, undecided = _off_the_floor(gains(evidence, threat))
+    return Finding(average([part.numbers for part in parts]), parts, undecided, notes)
 
 
 def gains(evidence: Evidence, threat: str, model: str | None = None) -> tuple[Part, ...]:
@@ -85,6 +88,21 @@ def gains(evidence: Evidence, threat: str, model: str | None = None) -> tuple[Pa
             }
             parts.append(Part(label(setting), numbers, beside, group, frozenset({"attack success"})))
     return tuple(parts)
+
+
+def _off_the_floor(parts: tuple[Part, ...]) -> tuple[tuple[Part, ...], tuple[str, ...], str]:
+    """Return the settings in which fp32 or int8 keeps anything, how many others there are, and what that leaves open.
+
+    Where the attack takes everything from both, a gain of 0 − 0 says nothing. Where int8 alone keeps some, it does.
+    """
+    kept = tuple(part for part in parts if any(max(part.beside[name].values()) >= NOTHING for name in ("fp32", "int8")))
+    left_out = len(parts) - len(kept)
+    if not left_out:
+        return kept, (), ""
+    if not kept:
+        return kept, (), "in every setting the attack takes everything from fp32 and from int8, and 0 − 0 says nothing"
+    told = f"{left_out} of {len(parts)} settings left out: neither fp32 nor int8 keeps anything (0.0 %), and 0 − 0"
+    return kept, (f"{told} says nothing.",), ""
 
 
 def _changes(evidence: Evidence) -> tuple[Part, ...]:

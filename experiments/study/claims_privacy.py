@@ -25,6 +25,7 @@ from experiments.study.evidence import (
 from experiments.study.results import Result
 from experiments.study.setting import Setting
 from experiments.study.trial import Trial
+from experiments.tables import select
 
 Groups = dict[tuple[Setting, Trial], tuple[Result, ...]]
 
@@ -80,15 +81,20 @@ def generators_apart(evidence: Evidence) -> Finding:
 
 
 def strongest(groups: Groups) -> list[tuple[Setting, tuple[Result, ...]]]:
-    """Return the settings without adversarial data of the smallest ε of each data set and model, in order."""
-    found: dict[tuple[str, str, Trial], Setting] = {}
-    for setting, trial in groups:
-        key = (setting.data, setting.model, trial)
+    """Return the settings without adversarial data of the smallest ε of each data set and model, in order.
+
+    Of those that met a DP generator, one for each data set and model: of several trials the first.
+    """
+    found: dict[tuple[str, str], tuple[Setting, Trial]] = {}
+    for (setting, trial), group in groups.items():
+        key = (setting.data, setting.model)
         if setting.epsilon is None or setting.use != "none":
             continue
-        if key not in found or setting.epsilon < (found[key].epsilon or 0):
-            found[key] = setting
-    return [(setting, groups[setting, trial]) for (_, _, trial), setting in found.items()]
+        if not any(select(one.measures, threat="transfer", generator=PRIVATE) for one in group):
+            continue
+        if key not in found or setting.epsilon < (found[key][0].epsilon or 0):
+            found[key] = (setting, trial)
+    return [(place[0], groups[place]) for place in found.values()]
 
 
 def blunted_clean(evidence: Evidence) -> Finding:

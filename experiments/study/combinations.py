@@ -3,16 +3,17 @@
 Cells of any study are told apart, whatever its axes are: by their whole descriptions.
 """
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from experiments.study.alike import described
 from experiments.study.deciding import average
 from experiments.study.evidence import (
     POISONED,
     TARGETS,
     TRAINED,
     Numbers,
+    in_turn,
     minus,
     own_generator,
     success,
@@ -22,7 +23,8 @@ from experiments.study.evidence import (
 )
 from experiments.study.results import Estimate, Result, estimated, values
 from experiments.study.setting import USES, Setting
-from experiments.study.trial import Trial, trial_of
+from experiments.study.trial import Queries, Trial, queries_of, trial_of
+from experiments.study.worst_case import bounded_by, comparable
 from experiments.tables import THREATS, threats
 from experiments.wording import grey_levels
 
@@ -37,6 +39,7 @@ class Scenario:
     model: str
     attacker: str
     trial: Trial
+    queries: Queries | None
 
     def title(self) -> str:
         """Return ``"CIFAR-10, ResNet-9, 40 % PGD train-time attack, 8/255"``."""
@@ -80,11 +83,17 @@ class Combination:
     def accuracy(self, threat: str) -> Numbers:
         """Return accuracy of each repeat: ``clean``, or under a threat at its strongest attack, image by image.
 
+        Under ``all`` it is that of ``worst_case.comparable`` over the scenario; ``bounded`` says so.
+
         The insider holds the fp32 model: against fp32 deployed that is who holds the deployed model.
         """
         if threat == "insider" and not self.compressed:
             threat = "white-box"
         return values(self.results, lambda one: one.accuracy(self.target, threat, own_generator(one, threat)))
+
+    def bounded(self) -> str:
+        """Return over which adversaries its worst case is taken, as a sentence; empty: over all, image by image."""
+        return bounded_by(self.results, self.target)
 
     def success(self, threat: str) -> Numbers:
         """Return the share of images, right before, that the threat turned wrong, of each repeat."""
@@ -165,13 +174,18 @@ class Effect:
 def combinations(results: Iterable[Result]) -> tuple[Combination, ...]:
     """Return every combination with its repeats, in order of first appearance.
 
-    A federation that several studies evaluate is one combination; where both measured a thing, the first counts.
+    A federation that several studies evaluate is one combination; where both measured a thing, that cell counts which
+    was asked of most threats. The worst cases of a scenario are over the adversaries that all of it met.
     """
+    levelled: dict[Scenario, list[Result]] = {}
+    for scenario, result in _placed(unique(results)):
+        levelled.setdefault(scenario, []).append(result)
     groups: dict[tuple[Scenario, Setting, str], list[Result]] = {}
-    for result in unique(results):
-        groups.setdefault((_scenario(result), result.setting, _body(result)), []).append(result)
+    for scenario, members in levelled.items():
+        for result in comparable(members):
+            groups.setdefault((scenario, result.setting, _body(result)), []).append(result)
     found = [
-        Combination(scenario, setting, target, tuple(sorted(cells, key=lambda one: one.cell.repeat)))
+        Combination(scenario, setting, target, in_turn(cells))
         for (scenario, setting, _), cells in groups.items()
         for target in TARGETS
         if any(one.accuracy(target) is not None for one in cells)
@@ -257,20 +271,24 @@ def _without(one: Combination, members: Sequence[Combination]) -> Iterable[tuple
 
 def _body(result: Result, free: tuple[str, ...] = ()) -> str:
     """Return what a federation and its compression depend on, but for the seed and the ``free`` keys."""
-    tree = result.cell.experiment.model_dump(mode="json", exclude_none=True)
-    for key in ("name", "description", "seed", "thresholds", "evaluation", *free):
-        tree.pop(key, None)
-    if result.setting.epsilon is None:
-        tree.pop("privacy", None)
-    tree["clients"] = [{key: value for key, value in client.items() if key not in free} for client in tree["clients"]]
-    return json.dumps(tree, sort_keys=True)
+    return described(result, evaluation=False, free=free)
+
+
+def _placed(results: Iterable[Result]) -> list[tuple[Scenario, Result]]:
+    """Return each result with its scenario; those without queries stand with the first that are equal but for these."""
+    found = [(_scenario(result), result) for result in results]
+    queried: dict[Scenario, Scenario] = {}
+    for scenario, _ in found:
+        if scenario.queries is not None:
+            queried.setdefault(replace(scenario, queries=None), scenario)
+    return [(queried.get(scenario, scenario), result) for scenario, result in found]
 
 
 def _scenario(result: Result) -> Scenario:
-    setting = result.setting
+    setting, experiment = result.setting, result.cell.experiment
     known = setting.use in ("none", TRAINED)
     attacker = "" if known else use(replace(setting, use=POISONED) if setting.use == USES[3] else setting)
-    return Scenario(setting.data, setting.model, attacker, trial_of(result.cell.experiment))
+    return Scenario(setting.data, setting.model, attacker, trial_of(experiment), queries_of(experiment))
 
 
 def _labelled(found: Sequence[Combination]) -> tuple[Combination, ...]:

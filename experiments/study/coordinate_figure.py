@@ -6,6 +6,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from experiments.drawing import INK, RULE, styled
+from experiments.study.alike import told_apart
 from experiments.study.marks import level
 from experiments.study.points import Point, Value, at, known, point, taken, threat_name
 from experiments.study.results import Result
@@ -25,32 +26,35 @@ from experiments.study.sheet import (
     width_of,
 )
 from experiments.study.style import TARGETS
+from experiments.study.worst_case import comparable
 
 PAGE = 40
 """Rows of one figure; a larger grid goes on in the next."""
 Row = tuple[tuple[str, Value], ...]
 """A point of the grid: (axis, value there), …"""
 _OWN = ("target", "threat", "generator", "metric")
+_AXIS = "axis "
+"""Before the names of a study's axes, which may be called like any column."""
 _ROW = 0.26
 
 
 def coordinate_points(results: Sequence[Result]) -> list[Point]:
-    """Return int8's accuracy, clean and in the worst case, at every point of the study's axes."""
-    groups: dict[tuple[tuple[str, str], ...], list[Result]] = {}
-    for result in results:
-        groups.setdefault(tuple(result.cell.coordinates.items()), []).append(result)
-    return [
-        point(
-            cells,
-            {
-                **{f"axis {axis}" if axis in _OWN else axis: label for axis, label in key},
-                "target": "int8", "threat": threat, "generator": "", "metric": "accuracy",
-            },
-            partial(taken, target="int8", threat=threat),
-        )
-        for key, cells in groups.items()
-        for threat in ("clean", "all")
-    ]  # fmt: skip
+    """Return int8's accuracy, clean and in the worst case, at every point of the axes of every study.
+
+    Cells at one point that differ in something else have a column that says in what.
+    """
+    groups = told_apart(comparable(results), lambda one: (one.cell.study, *one.cell.coordinates.items()))
+    several = len({one.cell.study for one in results}) > 1
+    points = []
+    for group in groups:
+        cell = group.results[0].cell
+        where: dict[str, Value] = {"study": cell.study} if several else {}
+        where |= {_AXIS + axis: label for axis, label in cell.coordinates.items()}
+        where |= {"differs in": group.apart} if group.apart else {}
+        for threat in ("clean", "all"):
+            own = {"target": "int8", "threat": threat, "generator": "", "metric": "accuracy"}
+            points.append(point(group.results, where | own, partial(taken, target="int8", threat=threat)))
+    return points
 
 
 def draw_coordinates(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figure]]:
@@ -70,9 +74,9 @@ def _page(points: Sequence[Point], heading: Heading, rows: Sequence[Row], page: 
     names = [_name(row, alike) for row in rows]
     left = min(3.2, max(1.0, 0.2 + max(width_of(name, SMALL) for name in names)))
     heading = heading.noting(
-        f"Rows: {', '.join(axes_names)}." if alike and axes_names else "",
+        f"Rows: {', '.join(map(_called, axes_names))}." if alike and axes_names else "",
         measured_on(mine), missing(mine, [*dict.fromkeys(axis for row in rows for axis, _ in row), "threat"]),
-        "Worst case: image by image over all adversaries tried.",
+        "" if any(one.note for one in mine) else "Worst case: image by image over all adversaries tried.",
         "" if page == "1 of 1" else f"Sheet {page}.",
     )  # fmt: skip
     with styled():
@@ -86,7 +90,7 @@ def _page(points: Sequence[Point], heading: Heading, rows: Sequence[Row], page: 
             for y in range(1, len(rows), 2):
                 axes.axhspan(y - 0.5, y + 0.5, color=RULE, alpha=0.35, linewidth=0, zorder=0)
             if not shown:
-                nothing(axes, "no attack was tried" if threat == "all" else "not measured yet")
+                nothing(axes, "no attack was tried" if threat == "all" else "not measured")
             panel_title(axes, threat_name(threat).capitalize())
             axes.set_ylim(len(rows) - 0.4, -0.6)
             axes.set_yticks(range(len(rows)), [] if number else [fitted(name, left - 0.15, SMALL) for name in names])
@@ -103,6 +107,10 @@ def _coordinates(one: Point) -> Row:
     return tuple((axis, value) for axis, value in one.where.items() if axis not in _OWN)
 
 
+def _called(axis: str) -> str:
+    return axis.removeprefix(_AXIS)
+
+
 def _name(row: Row, alike: bool) -> str:
     """Return a row's name: the values, with their axes where rows have different ones."""
-    return ", ".join(str(value) if alike else f"{axis}: {value}" for axis, value in row) or "the only cell"
+    return ", ".join(str(value) if alike else f"{_called(axis)}: {value}" for axis, value in row) or "the only cell"

@@ -4,14 +4,20 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from experiments.study.alike import told_apart
 from experiments.study.points import Point, Taken, place, point
-from experiments.study.results import Result, by_setting
+from experiments.study.results import Result
+
+SECONDS = (
+    "Seconds are by the clock, of one machine on which several cells ran at once: they compare settings of one study, "
+    "no more."
+)
 
 
 def cost_points(results: Sequence[Result]) -> list[Point]:
     """Return seconds, bytes sent by all clients, ε reached and sizes for every setting; what no cell knows is left out.
 
-    Seconds are of this machine with all that ran beside it: they compare settings of one study, no more.
+    Settings whose federations differ in something else have a column that says in what.
     """
     metrics: dict[str, Callable[[Result], float | None]] = {
         "seconds of federation": lambda one: _number(one.manifest.get("seconds"), "federation"),
@@ -22,11 +28,13 @@ def cost_points(results: Sequence[Result]) -> list[Point]:
         "bytes of int8": lambda one: _number(one.evaluation.get("compression"), "int8_bytes"),
         "size reduction": lambda one: _number(one.evaluation.get("compression"), "size_reduction"),
     }
-    points = [
-        point(cells, {**place(setting), "metric": metric}, partial(_taken, measured))
-        for setting, cells in by_setting(results).items()
-        for metric, measured in metrics.items()
-    ]
+    points = []
+    for group in told_apart(results, lambda one: one.setting, evaluation=False):
+        where = place(group.results[0].setting) | ({"differs in": group.apart} if group.apart else {})
+        points += [
+            point(group.results, {**where, "metric": metric}, partial(_taken, measured))
+            for metric, measured in metrics.items()
+        ]
     measured_at_all = {one.where["metric"] for one in points if one.estimate is not None}
     return [Point(one.where, one.estimate) for one in points if one.where["metric"] in measured_at_all]
 

@@ -78,7 +78,10 @@ def clean_groups(results: Iterable[Result]) -> dict[Setting, tuple[Result, ...]]
 
 
 def attacked_groups(results: Iterable[Result]) -> dict[tuple[Setting, Trial], tuple[Result, ...]]:
-    """Return the cells of each setting and trial at the paper's budget."""
+    """Return the cells of each setting and trial at the paper's budget.
+
+    Of a repeat that several cells attacked, the one that was asked of most threats comes first, so that it counts.
+    """
     at_budget = [result for result in results if isclose(result.setting.budget, BUDGET, rel_tol=1e-6)]
     return _grouped(at_budget, lambda result: (result.setting, trial_of(result.cell.experiment)))
 
@@ -170,8 +173,13 @@ def unique(results: Iterable[Result]) -> tuple[Result, ...]:
     return tuple({result.path: result for result in results}.values())
 
 
+def in_turn(results: Iterable[Result]) -> tuple[Result, ...]:
+    """Return cells repeat by repeat; of several of one repeat the one first that was asked of most threats."""
+    return tuple(sorted(results, key=lambda one: (one.cell.repeat, -len(one.cell.experiment.evaluation.threats))))
+
+
 def _grouped(results: Iterable[Result], key: Callable[[Result], Any]) -> dict[Any, tuple[Result, ...]]:
     groups: dict[Any, list[Result]] = {}
     for result in results:
         groups.setdefault(key(result), []).append(result)
-    return {name: tuple(sorted(found, key=lambda result: result.cell.repeat)) for name, found in groups.items()}
+    return {name: in_turn(found) for name, found in groups.items()}

@@ -14,7 +14,8 @@ from experiments.drawing import INK, MUTED, styled
 from experiments.study.defences import Defence, name, representatives
 from experiments.study.points import Point, Taken, attack_name, concerns, in_order, known, place, point, taken
 from experiments.study.results import Estimate, Result, by_setting
-from experiments.study.sheet import SMALL, WIDTH, Heading, Margins, counted, fitted, missing, sheet
+from experiments.study.sheet import SMALL, WIDTH, Heading, Margins, counted, fitted, sheet
+from experiments.study.worst_case import comparable
 from experiments.tables import TARGETS, over_repeats, select
 from experiments.wording import heading as threat_heading
 
@@ -41,7 +42,7 @@ def heat_points(results: Sequence[Result]) -> list[Point]:
     Settings with a malicious client are left out: the columns are defences.
     """
     chosen = set(representatives(setting for setting in by_setting(results)).values())
-    columns = {setting: cells for setting, cells in by_setting(results).items() if setting in chosen}
+    columns = by_setting(comparable([one for one in results if one.setting in chosen]))
     lines = _lines([cell for cells in columns.values() for cell in cells])
     points = []
     for setting, cells in sorted(columns.items(), key=lambda one: (one[0].use != "none", one[0].epsilon is not None)):
@@ -68,10 +69,10 @@ def draw_heat_map(points: Sequence[Point], heading: Heading) -> list[tuple[str, 
     heading = heading.noting(
         "Top: mean accuracy in per cent; below: its 95 % interval (Student's t over repeats of the training). "
         + counted(points),
-        "Private: " + (" or ".join(private) or "not measured (yet)") + ". Adversarially trained: "
-        + (" or ".join(one.removeprefix("trained on ") for one in trained) or "not measured (yet)") + ". "
+        "Private: " + (" or ".join(private) or "not measured") + ". Adversarially trained: "
+        + (" or ".join(one.removeprefix("trained on ") for one in trained) or "not measured") + ". "
         + "An insider holds the fp32 weights: on fp32 that is white-box. Transfer names the generator.",
-        missing(points, ("epsilon", "use", "target", "threat", "attack", "generator")),
+        "–: not measured." if len(cells) < len(points) else "",
     )  # fmt: skip
     keys = [
         Patch(facecolor="none", edgecolor=INK, linewidth=2, label="strongest attack on a defence"),
@@ -121,7 +122,10 @@ def _cell(axes: Axes, cell: _Cell) -> None:
 
 
 def _worst_cases(axes: Axes, cells: Sequence[_Cell], lines: Sequence[Line], columns: int) -> None:
-    """Frame each column's lowest cell, put a triangle into each row's; a frame goes to single attacks only."""
+    """Frame each column's lowest cell, put a triangle into each row's, unless all its cells are equal.
+
+    A frame goes to single attacks only.
+    """
     attacks = [number for number, line in enumerate(lines) if line not in (_NO_ATTACK, _ALL)]
     for column in range(columns):
         mine = [cell for cell in cells if cell.column == column and cell.line in attacks]
@@ -137,8 +141,9 @@ def _worst_cases(axes: Axes, cells: Sequence[_Cell], lines: Sequence[Line], colu
         mine = [cell for cell in cells if cell.line == line]
         if len(mine) > 1:
             lowest = min(cell.estimate.mean for cell in mine)
+            alike = all(cell.estimate.mean == lowest for cell in mine)
             for cell in mine:
-                if cell.estimate.mean == lowest:
+                if cell.estimate.mean == lowest and not alike:
                     ink = _LIGHT if cell.estimate.mean < 0.5 else _DARK
                     axes.plot(cell.column + 0.36, line - 0.28, "v", color=ink, markersize=4.5, zorder=5)
 

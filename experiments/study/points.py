@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 
 from experiments.study.results import Estimate, Result, by_setting, estimate
 from experiments.study.setting import Setting
+from experiments.study.worst_case import bounded_by
 from experiments.tables import TARGETS, Measure, clean, worst
 from experiments.wording import grey_levels
 
 Value = str | float | None
 Taken = tuple[float, int] | None
 """A value of one cell and the test images behind it; None: not measured."""
-SAME = "same privacy"
-"""Stands for the transfer generator that was trained as privately as its target."""
 BOUNDS = {"accuracy": (0.0, 1.0), "attack success": (0.0, 1.0), "accuracy loss": (-1.0, 1.0)}
 """Metric → what it can be at all: an interval that reaches beyond is cut there, which loses no coverage."""
 
@@ -24,13 +23,15 @@ class Point:
 
     Attributes:
         where: column → value there (data, model, epsilon, use, … target, threat, generator, metric); None: none.
-        estimate: mean over the repeats with its interval; None: expected, but not measured (yet).
+        estimate: mean over the repeats with its interval; None: expected, but not measured.
         images: how many test images are behind each repeat; several numbers where the repeats differ.
+        note: a sentence that belongs beside the number; empty: none.
     """
 
     where: Mapping[str, Value]
     estimate: Estimate | None
     images: tuple[int, ...] = ()
+    note: str = ""
 
 
 def place(setting: Setting) -> dict[str, Value]:
@@ -65,6 +66,17 @@ def taken(result: Result, target: str, threat: str, generator: str | None = None
     return None if found is None else (found.value, found.n)
 
 
+def clean_of_attacked(result: Result, target: str, threat: str, generator: str | None = None) -> float | None:
+    """Return a cell's accuracy on those test images that were attacked, before the attack, or None.
+
+    Success is measured among the images that were right, accuracy on all that were attacked: the share is theirs.
+    Without any right image there is no success to measure.
+    """
+    attacked = worst(result.measures, target, threat, "accuracy", generator)
+    right = worst(result.measures, target, threat, "attack_success", generator)
+    return None if attacked is None or not attacked.n else (right.n if right is not None else 0) / attacked.n
+
+
 def point(results: Iterable[Result], where: Mapping[str, Value], take: Callable[[Result], Taken]) -> Point:
     """Return the mean over the repeats of some cells of one setting, its interval kept within what is possible."""
     results = tuple(results)
@@ -78,7 +90,8 @@ def point(results: Iterable[Result], where: Mapping[str, Value], take: Callable[
     low, high = BOUNDS.get(str(where.get("metric")), (0.0, float("inf")))
     if found is not None and found.low is not None and found.high is not None:
         found = replace(found, low=max(low, found.low), high=min(high, found.high))
-    return Point(where, found, tuple(sorted(images)))
+    note = bounded_by(results, str(where.get("target"))) if where.get("threat") == "all" else ""
+    return Point(where, found, tuple(sorted(images)), note)
 
 
 def scored(
@@ -132,11 +145,6 @@ def in_order(threats: Iterable[str]) -> list[str]:
 def concerns(threat: str, target: str) -> bool:
     """Tell whether a threat is one to this target: an insider holds the fp32 weights, so fp32 has white-box only."""
     return not (threat == "insider" and target == "fp32")
-
-
-def same_privacy(setting: Setting) -> str:
-    """Return the name of the transfer generator that was trained as this setting: ``private`` or ``non-private``."""
-    return "non-private" if setting.epsilon is None else "private"
 
 
 def by_target(results: Sequence[Result]) -> list[tuple[Setting, tuple[Result, ...], str]]:

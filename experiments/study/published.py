@@ -1,7 +1,6 @@
 """Publishing: a study's figures by name, each with the table of the same numbers, as files."""
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,10 @@ from matplotlib.figure import Figure
 from common.errors import UserError
 from common.loading import suggest
 from experiments.study.accuracy_figure import accuracy_points, draw_accuracies
+from experiments.study.alike import confused
 from experiments.study.budget_figures import budget_points, draw_budgets, draw_privacies, privacy_points
 from experiments.study.coordinate_figure import coordinate_points, draw_coordinates
-from experiments.study.cost_table import cost_points
+from experiments.study.cost_table import SECONDS, cost_points
 from experiments.study.figure_files import inline, write_figure
 from experiments.study.heat_map import draw_heat_map, heat_points
 from experiments.study.points import Point, families, known
@@ -121,24 +121,25 @@ def draw(
     for family in families(results, kind.apart):
         points = kind.points(family.results)
         if known(points):
-            heading = Heading(title or kind.title, family.subtitle, tuple(notes)).noting(_ambiguous(family.results))
-            if figure == "grid":
-                heading = Heading(heading.title, heading.subtitle, tuple(notes))
+            heading = Heading(title or kind.title, family.subtitle, tuple(notes))
+            if figure != "grid":  # it tells all cells apart
+                heading = heading.noting(_ambiguous(family.results))
             for suffix, one in kind.draw(points, heading):
                 figures.append(("-".join(part for part in (figure, family.suffix, suffix) if part), one))
-    return figures or f"Nothing to draw for '{figure}' (yet): it needs {kind.needs}, and no finished cell is one."
+    return figures or f"Nothing to draw for '{figure}': it needs {kind.needs}, and no finished cell is one."
 
 
 def table_of(results: Sequence[Result], figure: str, title: str = "") -> Table:
     """Return the numbers of all drawings of a figure as one table. Raises UserError: no such figure."""
     kind = kind_of(figure)
     points = [one for family in families(results, kind.apart) for one in kind.points(family.results)]
-    return Table(title or kind.title, tuple(points if known(points) else ()), kind.across)
+    note = _ambiguous(results) if figure != "grid" else ""
+    return Table(title or kind.title, tuple(points if known(points) else ()), kind.across, (note,) if note else ())
 
 
 def cost_table(results: Sequence[Result], title: str = "What every setting costs") -> Table:
     """Return time, bytes, ε and sizes of every setting."""
-    return Table(title, tuple(cost_points(results)), ("metric",))
+    return Table(title, tuple(cost_points(results)), ("metric",), (SECONDS,))
 
 
 def publish(
@@ -184,12 +185,11 @@ def inlined(results: Sequence[Result], figure: str, title: str = "", notes: Sequ
 
 
 def _ambiguous(results: Sequence[Result]) -> str:
-    """Return a sentence if cells of one study share setting and repeat: they differ in what no figure here shows."""
-    shared = Counter((one.cell.study, one.setting, one.cell.repeat) for one in results)
-    more = sum(count - 1 for count in shared.values())
+    """Return a sentence if cells share setting and repeat but not all of the rest, which no figure but grid shows."""
+    more = confused(results)
     if not more:
         return ""
     return (
-        f"{more} cell{'s differ' if more > 1 else ' differs'} from others in something that this figure does not "
-        "tell apart; of those alike the first counts."
+        f"{more} cell{'s differ' if more > 1 else ' differs'} from others in something that is not told apart here; of "
+        "those alike the first counts."
     )

@@ -11,17 +11,16 @@ from matplotlib.figure import Figure
 from experiments.drawing import INK, MUTED, styled
 from experiments.study.marks import baseline, upright
 from experiments.study.points import (
-    SAME,
     Point,
     Taken,
     at,
+    clean_of_attacked,
     concerns,
     in_order,
     known,
     place,
     point,
     privacies,
-    same_privacy,
     scored,
     seen,
     taken,
@@ -42,11 +41,14 @@ from experiments.study.sheet import (
     sheet,
 )
 from experiments.study.style import DASHED, Look, attack_key, attack_looks, band_key, line_key
+from experiments.study.worst_case import SAME, comparable, same_privacy
 from experiments.tables import TARGETS
 
 
 def loss_points(results: Sequence[Result]) -> list[Point]:
     """Return how much accuracy a transfer attack takes (clean minus attacked) by attack and share of training data.
+
+    Both are accuracies on the attacked images, which may be some of the test images only.
 
     Settings with adversarial training, and those without any adversarial data as the baseline. The generator is
     the one of the target's own privacy, or the worst of all where not every cell has that one.
@@ -69,8 +71,9 @@ def draw_loss(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figu
     keys = [attack_key(attack, look) for attack, look in looks.items()]
     keys += [band_key("without adversarial training")] * bool(at(points, use="none"))
     heading = heading.noting(
-        measured_on(points), missing(points, ("training attack", "share", "target")), _no_baseline(points)
-    )
+        measured_on(points), "Lost: clean minus attacked accuracy, both on the attacked images.",
+        missing(points, ("training attack", "share", "target")), _no_baseline(points),
+    )  # fmt: skip
     with styled():
         figure, [panels] = sheet(heading, height=2.5, columns=2, legend=keys)
         for axes, target in zip(panels, TARGETS, strict=True):
@@ -81,7 +84,7 @@ def draw_loss(points: Sequence[Point], heading: Heading) -> list[tuple[str, Figu
         _same_range(panels, points, bottom=0.0)
         panels[0].set_ylabel("accuracy lost to transfer attacks\n(percentage points)")
         for axes in panels:
-            percent_axis(axes.yaxis, unit="")
+            percent_axis(axes.yaxis, unit="", differences=True)
         return [("", figure)]
 
 
@@ -90,9 +93,11 @@ def share_points(results: Sequence[Result]) -> list[Point]:
 
     The federations of honest clients come with them, as the baseline.
     """
+    shown = _with_baseline(results, "train-time attack")
+    level = comparable([cell for _, cells in shown for cell in cells])
     points = [
         scored(setting, cells, target, threat)
-        for setting, cells in _with_baseline(results, "train-time attack")
+        for setting, cells in by_setting(level).items()
         for threat in ["clean", *threats_measured(results)]
         for target in TARGETS
         if concerns(threat, target)
@@ -218,8 +223,11 @@ def _holes(points: Sequence[Point]) -> list[Point]:
 
 
 def _loss(result: Result, target: str, generator: str | None) -> Taken:
-    clean, attacked = taken(result, target, "clean"), taken(result, target, "transfer", generator)
-    return None if clean is None or attacked is None else (clean[0] - attacked[0], attacked[1])
+    clean, attacked = (
+        clean_of_attacked(result, target, "transfer", generator),
+        taken(result, target, "transfer", generator),
+    )
+    return None if clean is None or attacked is None else (clean - attacked[0], attacked[1])
 
 
 def _attacks(points: Sequence[Point]) -> list[str]:
@@ -237,4 +245,4 @@ def _share(one: Point) -> float:
 
 def _no_baseline(points: Sequence[Point]) -> str:
     levels = {one.where["epsilon"] for one in points} - {one.where["epsilon"] for one in at(points, use="none")}
-    return "Not measured (yet): the federation without adversarial data to compare with." if levels else ""
+    return "Not measured: the federation without adversarial data to compare with." if levels else ""

@@ -25,6 +25,7 @@ TITLE, TEXT, SMALL, TINY = 11.0, 9.0, 8.5, 8.0
 _EDGE, _LINE = 0.1, 0.165
 _HANDLE = 0.49
 """Inches that a legend's entry takes beside its letters."""
+_ROUNDING = 1e-9
 _HINTED = 1.04
 """Letters drawn in pixels are at most so much wider than their outlines."""
 
@@ -124,14 +125,25 @@ def panel_title(axes: Axes, text: str) -> None:
     axes.text(0, 1.0, text, transform=axes.transAxes, va="bottom", ha="left", size=TEXT, weight="bold", color=INK)
 
 
-def nothing(axes: Axes, text: str = "not measured yet") -> None:
+def nothing(axes: Axes, text: str = "not measured") -> None:
     """Say in the middle of an empty panel that there is nothing."""
     axes.text(0.5, 0.5, text, transform=axes.transAxes, va="center", ha="center", size=TEXT, color=MUTED)
 
 
-def percent_axis(axis: Axis, ticks: int = 6, unit: str = " %") -> None:
-    """Label an axis of fractions in per cent, at round numbers, whatever its range; beyond 100 % stands nothing."""
-    axis.set_major_locator(MaxNLocator(nbins=ticks, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
+class _Shares(MaxNLocator):
+    """Round numbers that a share of something can be."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Sequence[float]:
+        return [place for place in super().tick_values(vmin, vmax) if -_ROUNDING < place < 1 + _ROUNDING]
+
+
+def percent_axis(axis: Axis, ticks: int = 6, unit: str = " %", *, differences: bool = False) -> None:
+    """Label an axis of fractions in per cent, at round numbers, whatever its range.
+
+    Beyond 100 % stands nothing; below 0 neither, unless the fractions are ``differences`` of shares.
+    """
+    locator = MaxNLocator if differences else _Shares
+    axis.set_major_locator(locator(nbins=ticks, steps=[1, 2, 2.5, 5, 10], min_n_ticks=2))
     axis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value, unit)))
 
 
@@ -192,7 +204,10 @@ def measured_on(points: Iterable[Point], marks: str = "Large marks") -> str:
 
 
 def counted(points: Iterable[Point]) -> str:
-    """Return the sentence that says how many repeats and test images are behind the points; empty if none is known."""
+    """Return the sentences that say how many repeats and test images are behind the points, and the points' own notes.
+
+    Empty if none is known.
+    """
     found = known(points)
     repeats = [estimate.n for _, estimate in found]
     if not repeats:
@@ -201,7 +216,8 @@ def counted(points: Iterable[Point]) -> str:
     attacked = {images for one, _ in found if one.where.get("threat") != "clean" for images in one.images}
     kinds = ((clean, "clean test images"), (attacked, "attacked ones" if clean else "attacked test images"))
     on = [f"{_span(numbers)} {kind}" for numbers, kind in kinds if numbers]
-    return f"n = {_span(set(repeats))} repeat{'s' * (max(repeats) > 1)}; {listed(on)}."
+    told = f"n = {_span(set(repeats))} repeat{'s' * (max(repeats) > 1)}; {listed(on)}."
+    return " ".join([told, *dict.fromkeys(one.note for one, _ in found if one.note)])
 
 
 def missing(points: Iterable[Point], columns: Sequence[str], most: int = 4) -> str:
@@ -216,7 +232,7 @@ def missing(points: Iterable[Point], columns: Sequence[str], most: int = 4) -> s
     if not names:
         return ""
     told = names[:most] + ([f"{len(names) - most} more"] if len(names) > most else [])
-    return f"Not measured (yet): {'; '.join(name or 'all of it' for name in told)}."
+    return f"Not measured: {'; '.join(name or 'all of it' for name in told)}."
 
 
 def _columns(names: Sequence[str], inches: float) -> int:
@@ -238,4 +254,4 @@ def _span(numbers: set[int]) -> str:
 
 
 def _tick(value: float, unit: str) -> str:
-    return "" if value > 1 + 1e-9 else f"{round(100 * value, 6):g}{unit}".replace("-", "−")
+    return "" if value > 1 + _ROUNDING else f"{round(100 * value, 6):g}{unit}".replace("-", "−")

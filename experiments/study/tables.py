@@ -39,11 +39,13 @@ class Table:
         points: its numbers.
         across: the columns of ``Point.where`` that lie side by side when it is printed; the others go down. A column
             with one value only is said once, above the table.
+        notes: sentences that belong to it, beside those of its points.
     """
 
     title: str
     points: tuple[Point, ...]
     across: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def to_csv(table: Table) -> str:
@@ -71,7 +73,7 @@ def to_markdown(table: Table) -> str:
     head, body = _laid_out(table)
     lines = [f"**{_plain(table.title)}**", ""]
     if not body:
-        return "\n".join([*lines, "Nothing was measured (yet).", ""])
+        return "\n".join([*lines, "Nothing was measured.", ""])
     names = [*head.down, *(", ".join(part for part in one if part) for one in head.across)]
     numbers_from = len(head.down)
     lines += [f"{_plain(_legend(table))}", ""]
@@ -84,7 +86,7 @@ def to_markdown(table: Table) -> str:
 def to_latex(table: Table) -> str:
     r"""Return a ``table`` with booktabs' rules; the document needs ``\usepackage{booktabs}`` and, if wide, graphicx."""
     head, body = _laid_out(table)
-    caption = f"{table.title}. {_legend(table) if body else 'Nothing was measured (yet).'}"
+    caption = f"{table.title}. {_legend(table) if body else 'Nothing was measured.'}"
     lines = [r"% needs \usepackage{booktabs,graphicx}", r"\begin{table}", r"\centering", rf"\caption{{{tex(caption)}}}"]
     if body:
         lines += [
@@ -195,11 +197,13 @@ def _legend(table: Table) -> str:
     images = sorted({count for one in table.points for count in one.images})
     on = f" Test images: {'–'.join(str(end) for end in dict.fromkeys((images[0], images[-1])))}." if images else ""
     apart = "; ".join(common)
+    notes = [*table.notes, *dict.fromkeys(one.note for one in table.points if one.note)]
     return (
         (f"{apart}. " if apart else "")
         + "Mean over n repeats of the training (95 % interval by Student's t)."
         + on
         + (f" {NONE}: not measured." if any(one.estimate is None for one in table.points) else "")
+        + "".join(f" {note}" for note in notes)
     )
 
 

@@ -7,13 +7,11 @@ from matplotlib.figure import Figure
 from experiments.drawing import FP32, INT8, styled
 from experiments.study.marks import bar
 from experiments.study.points import (
-    SAME,
     Point,
     at,
     concerns,
     known,
     privacies,
-    same_privacy,
     scored,
     seen,
     threats_measured,
@@ -33,6 +31,7 @@ from experiments.study.sheet import (
     sheet,
 )
 from experiments.study.style import GENERATORS, Look, bar_key
+from experiments.study.worst_case import SAME, same_privacy
 from experiments.tables import TARGETS
 from experiments.wording import heading as threat_heading
 
@@ -42,7 +41,7 @@ _PRIVATE_HATCHES = ("////", "xxxx", "....", "----")
 def transfer_points(results: Sequence[Result]) -> list[Point]:
     """Return accuracy by threat and target; transfer attacks come from the generator of the target's own privacy.
 
-    Settings without adversarial data only. Where one of private and non-private is not there (yet), its points are
+    Settings without adversarial data only. Where one of private and non-private is not there, its points are
     there without estimates.
     """
     threats = ["clean", *(one for one in threats_measured(results) if one in ("white-box", "insider")), "transfer"]
@@ -157,8 +156,8 @@ def _epsilon(one: Point) -> float | None:
 
 def _one_sided(levels: Sequence[float | None]) -> str:
     if None not in levels:
-        return "Not measured (yet): non-private targets."
-    return "" if len(levels) > 1 else "Not measured (yet): private targets."
+        return "Not measured: non-private targets."
+    return "" if len(levels) > 1 else "Not measured: private targets."
 
 
 def _group(threat: str) -> str:

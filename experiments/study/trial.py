@@ -8,23 +8,34 @@ from common.config import Experiment
 
 @dataclass(frozen=True)
 class Trial:
-    """All of an evaluation that its robust accuracies depend on, but the threats and the transfer generators.
+    """All of an evaluation that its robust accuracies depend on, but threats, transfer generators and queries.
 
     Attributes:
-        attacks, query_attacks: by name.
+        attacks: by name, those by gradients.
         eps, step_size: in units of [0, 1].
-        steps, queries, repeats, records, query_records: as in the description; None: all images.
+        steps, repeats, records: as in the description; None: all images.
     """
 
     attacks: tuple[str, ...]
-    query_attacks: tuple[str, ...]
     eps: float
     step_size: float
     steps: int
-    queries: int
     repeats: int
     records: int | None
-    query_records: int | None
+
+
+@dataclass(frozen=True)
+class Queries:
+    """All that robust accuracies under queries depend on beside.
+
+    Attributes:
+        attacks: by name.
+        queries, records: as in the description; None: all images.
+    """
+
+    attacks: tuple[str, ...]
+    queries: int
+    records: int | None
 
 
 def trial_of(experiment: Experiment) -> Trial:
@@ -32,12 +43,18 @@ def trial_of(experiment: Experiment) -> Trial:
     evaluation = experiment.evaluation
     return Trial(
         attacks=tuple(Path(attack).name for attack in evaluation.attacks),
-        query_attacks=tuple(Path(attack).name for attack in evaluation.query_attacks),
         eps=evaluation.eps,
         step_size=evaluation.step_size,
         steps=evaluation.steps,
-        queries=evaluation.queries,
         repeats=evaluation.repeats,
         records=evaluation.records,
-        query_records=evaluation.query_records,
     )
+
+
+def queries_of(experiment: Experiment) -> Queries | None:
+    """Return how an experiment asks the model for answers, or None if it does not."""
+    evaluation = experiment.evaluation
+    if "query" not in evaluation.threats:
+        return None
+    attacks = tuple(Path(attack).name for attack in evaluation.query_attacks)
+    return Queries(attacks, evaluation.queries, evaluation.query_records)

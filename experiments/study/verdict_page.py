@@ -209,6 +209,8 @@ def _answers(members: Sequence[Combination], tried: Iterable[str]) -> Iterable[A
         if found is None:
             continue
         heading, detail = wording.HEADINGS.get(threat, (threat, ""))
+        if threat == "all":
+            detail = next((told for one in members if (told := one.bounded())), detail)
         style, word = _word(found)
         accuracy = phrasing.share(found.accuracy)
         yield Answer(heading, detail, style, word, found.winner.label, accuracy, _others(found, members))

@@ -44,14 +44,15 @@ def finished(
     attacked: int = 200,
     manifest: Mapping[str, Any] | None = None,
     evaluation: Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
 ) -> Result:
-    """Return a cell that holds these accuracies and nothing else."""
+    """Return a cell that holds these accuracies and nothing else; ``changes`` are of its description."""
     rows = accuracies if accuracies is not None else {("fp32", "clean"): 0.8, ("int8", "clean"): 0.79}
     compression = {"fp32_bytes": 9_758_000, "int8_bytes": 2_498_000, "size_reduction": 0.744}
     seconds = {"federation": 41.3 + repeat, "evaluation": 22.9}
     sent = {name: {"up": 7_330_000, "down": 7_331_000} for name in ("north", "south")}
     return Result(
-        cell=Cell(study, coordinates or {}, repeat, Experiment(seed=repeat + 1)),
+        cell=Cell(study, coordinates or {}, repeat, Experiment(seed=repeat + 1).change(changes or {})),
         setting=setting,
         measures=tuple(measures(rows, clean, attacked)),
         evaluation={"compression": compression, "warnings": []} if evaluation is None else evaluation,
@@ -105,7 +106,7 @@ def whole_study(
     ]
     return [
         finished(setting, repeat=repeat, accuracies=plausible(setting, repeat),
-                 coordinates={"privacy": setting.privacy(), "use": setting.use})
+                 coordinates={axis: str(value) for axis, value in vars(setting).items()})
         for setting in settings
         for repeat in range(repeats)
     ]  # fmt: skip

@@ -33,6 +33,14 @@ def test_more_settings_than_can_be_told_apart_are_left_to_the_table(study_result
     assert "16 more settings are in the table only." in [text.get_text() for text in figure.texts]
 
 
+def test_lines_with_several_budgets_come_first_and_then_the_others_are_left_to_the_table(study_results: Study) -> None:
+    results = study_results(epsilons=(1.7,), uses=("adversarial training",), repeats=1)
+    swept = study_results(epsilons=(7.0,), budgets=(2 / 255, 8 / 255), repeats=1)
+    (_, figure), *_ = draw_budgets(budget_points(results + swept), Heading("t"))
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ε = 7"]
+    assert "12 more settings are in the table only." in [text.get_text() for text in figure.texts]
+
+
 def test_no_privacy_stands_at_the_right_and_no_line_leads_there(study_results: Study) -> None:
     points = privacy_points(study_results(epsilons=(None, 1.7, 7.0), uses=("none", "adversarial training"), repeats=2))
     assert {one.where["use"] for one in points} == {"none"}

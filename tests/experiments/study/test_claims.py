@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,6 +137,63 @@ def test_a_dp_generator_is_judged_by_success_at_the_smallest_epsilon() -> None:
     strong, weak = wobbling({key: 0.97}, epsilon=1.7), wobbling({key: 0.2}, epsilon=7.0)
     assert verdict("dp-breaks-dp", weak + strong).verdict == CONFIRMED
     assert verdict("dp-breaks-dp", weak).verdict == REFUTED
+
+
+def queried(results: list[Result]) -> list[Result]:
+    """Return cells of another study that attacks the same federations, and with queries as well."""
+    changes = {"evaluation.threats": ["white-box", "insider", "transfer", "query"], "evaluation.query_records": 40}
+    return [
+        replace(
+            one,
+            cell=replace(one.cell, study="other", experiment=one.cell.experiment.change(changes)),
+            path=one.path.with_name(f"{one.path.name}-queried"),
+        )
+        for one in results
+    ]
+
+
+def test_the_smallest_epsilon_is_that_of_all_studies_together() -> None:
+    key = ("fp32", "transfer", "private", "attack_success")
+    strong, weak = wobbling({key: 0.97}, epsilon=1.7), wobbling({key: 0.2}, epsilon=7.0)
+    found = verdict("dp-breaks-dp", strong + queried(weak))
+    assert [part.label for part in found.parts] == ["CIFAR-10, ResNet-9, ε = 1.7, fp32"]
+    assert found.verdict == CONFIRMED
+    bare = wobbling({("fp32", "white-box"): 0.1}, epsilon=1.0)  # met no generator
+    assert verdict("dp-breaks-dp", strong + bare).verdict == CONFIRMED
+
+
+def test_a_federation_that_two_studies_attack_counts_once_in_a_mean() -> None:
+    one = cells({("fp32", "white-box"): 0.2, ("int8", "white-box"): 0.2})
+    other = cells({("fp32", "white-box"): 0.2, ("int8", "white-box"): 0.5}, epsilon=7.0)
+    found = verdict("int8-white-box-average", one + queried(one) + other)
+    assert len(found.parts) == 2
+    assert found.ours is not None
+    assert found.ours.mean == pytest.approx(0.15)
+
+
+def test_a_gain_of_nothing_over_nothing_does_not_count() -> None:
+    floor = [
+        result(experiment(seed=1 + r, epsilon=epsilon), r, {("fp32", "white-box"): 0.0, ("int8", "insider"): 0.0})
+        for epsilon in (3.4, 7.0)
+        for r in range(3)
+    ]
+    kept = cells({("fp32", "white-box"): 0.2, ("int8", "insider"): 0.3})
+    found = verdict("int8-insider-average", floor + kept)
+    assert found.ours is not None
+    assert found.ours.mean == pytest.approx(0.1)
+    assert found.verdict == REFUTED
+    assert "2 of 3 settings left out" in found.notes[0]
+    assert len(found.parts) == 1
+    for key in ("int8-insider-average", "int8-insider-everywhere"):
+        nothing = verdict(key, floor)
+        assert (nothing.verdict, nothing.ours) == (OPEN, None)
+        assert "0 − 0 says nothing" in nothing.why
+
+
+def test_what_int8_alone_keeps_is_a_gain() -> None:
+    found = verdict("int8-insider-average", cells({("fp32", "white-box"): 0.0, ("int8", "insider"): 0.1}))
+    assert found.verdict == REFUTED
+    assert found.notes == ()
 
 
 def test_generators_are_compared_on_dp_targets() -> None:

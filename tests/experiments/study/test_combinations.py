@@ -163,3 +163,25 @@ def test_strengths_and_scenarios_come_together_by_kind() -> None:
     results = cells(measures) + cells(measures, epsilon=7.0) + cells(measures, epsilon=1.7)
     found = [effect for members in scenarios(combinations(results)).values() for effect in effects(members)]
     assert {effect.kind: len(effect.pairs) for effect in together(found)} == {"int8": 3, "DP-SGD": 4}
+
+
+def test_worst_cases_are_compared_over_adversaries_that_all_met() -> None:
+    weak = {("fp32", "clean"): 0.7, ("fp32", "transfer", "non-private"): 0.4, ("fp32", "all"): 0.4}
+    strong = {**weak, ("fp32", "transfer", "non-private"): 0.6, ("fp32", "white-box"): 0.1, ("fp32", "all"): 0.1}
+    found = best(only(cells(weak) + cells(strong, trained=("pgd", 0.2))), "all")
+    assert found is not None
+    assert found.winner.label == "trained on 20 % PGD"
+    assert found.accuracy.mean == pytest.approx(0.6)
+    assert "lowest under transfer" in found.winner.bounded()
+    assert only(cells(strong))[0].bounded() == ""
+
+
+def test_cells_with_queries_are_a_scenario_with_those_without_and_not_with_those_with_others() -> None:
+    plain = cells({("fp32", "clean"): 0.7}, threats=("white-box",))
+    few, many = (
+        cells({("fp32", "clean"): 0.7}, threats=("query",), changes={"evaluation.queries": queries})
+        for queries in (10, 100)
+    )
+    assert [len(members) for members in scenarios(combinations(plain + few)).values()] == [1]
+    found = scenarios(combinations(plain + few + many))
+    assert [[len(one.results) for one in members] for members in found.values()] == [[6], [3]]

@@ -11,7 +11,7 @@ from experiments.study.evidence import (
     under,
     unique,
 )
-from experiments.study.trial import trial_of
+from experiments.study.trial import queries_of, trial_of
 from tests.experiments.study.made_up import experiment, result
 
 
@@ -53,6 +53,19 @@ def test_evaluations_that_attack_less_hard_are_another_trial() -> None:
     cells = [result(one, 0, {("fp32", "clean"): 0.5}) for one in (hard, soft)]
     assert len(attacked_groups(cells)) == 2
     assert trial_of(hard) == trial_of(hard.change({"seed": 9, "evaluation.threats": ["query"]}))
+
+
+def test_what_only_queries_depend_on_makes_no_other_trial_and_the_cell_with_most_threats_counts() -> None:
+    plain = experiment(threats=("white-box",))
+    queried = plain.change({"evaluation.threats": ["white-box", "query"], "evaluation.query_records": 40})
+    cells = [
+        result(plain, 0, {("int8", "white-box"): 0.3}),
+        result(queried, 0, {("int8", "white-box"): 0.2}, study="other"),
+    ]
+    ((_, group),) = attacked_groups(cells).items()
+    assert under(group, "int8", "white-box") == {0: 0.2}
+    assert queries_of(plain) is None
+    assert queries_of(queried) != queries_of(queried.change({"evaluation.queries": 9}))
 
 
 def test_labels_say_what_a_reader_must_know() -> None:

@@ -51,7 +51,7 @@ def test_an_insider_of_fp32_is_said_to_be_white_box_and_not_missed(make_result: 
     rows = {**ROWS, ("int8", "insider", "fp32", "pgd"): 0.5}
     [(_, figure)] = draw_heat_map(heat_points([make_result(PLAIN, accuracies=rows)]), Heading("t"))
     assert texts(figure).count("as white-box") == 1
-    assert not any("Not measured (yet): non-private" in text.get_text() for text in figure.texts)
+    assert not any("Not measured: non-private" in text.get_text() for text in figure.texts)
 
 
 def test_an_interval_stands_in_its_cell(make_result: Callable[..., Result]) -> None:

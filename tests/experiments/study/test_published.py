@@ -16,6 +16,7 @@ from experiments.drawing import styled
 from experiments.study.published import KINDS, draw, inlined, publish, publish_costs, table_of
 from experiments.study.results import Result
 from experiments.study.setting import Setting
+from experiments.study.tables import to_markdown
 
 Study = Callable[..., list[Result]]
 ALL_USES = ("none", "adversarial training", "train-time attack", "both")
@@ -76,7 +77,7 @@ def test_all_letters_are_on_the_page_none_upon_another_and_repeats_and_images_ar
             assert "n = 2 repeats" in told
             assert "test images" in told
         else:
-            assert "n = 1" in told or "Not measured (yet): " in told
+            assert "n = 1" in told or "Not measured: " in told
         assert "3 of 40 cells are not finished." in told
         for text, box in boxes:
             told = f"{stem}: {text.get_text()}"
@@ -134,11 +135,13 @@ def test_the_elements_of_a_page_have_different_names(study_results: Study) -> No
 
 
 def test_cells_that_a_figure_cannot_tell_apart_are_said(make_result: Callable[..., Result]) -> None:
-    cells = [make_result(coordinates={"rounds": rounds}) for rounds in "12"]
+    cells = [make_result(changes={"federation.rounds": rounds}) for rounds in (1, 2)]
     (_, figure), *_ = figures(cells, "accuracies")
     assert any("1 cell differs from others" in text.get_text() for text in figure.texts)
     (_, grid), *_ = figures(cells, "grid")
     assert not any("differs from others" in text.get_text() for text in grid.texts)
+    assert "1 cell differs from others" in to_markdown(table_of(cells, "accuracies"))
+    assert "differs from others" not in to_markdown(table_of(cells, "grid"))
 
 
 def test_an_unknown_figure_is_refused_with_its_name() -> None:

@@ -8,6 +8,7 @@ from experiments.study.results import Result
 from experiments.study.setting import Setting
 from experiments.study.share_figures import draw_loss, draw_shares, loss_points, share_points
 from experiments.study.sheet import Heading
+from server.measures import measure
 
 Study = Callable[..., list[Result]]
 PLAIN = Setting("CIFAR-10", "ResNet-9", 1.7, "none", None, None, 8 / 255)
@@ -23,6 +24,30 @@ def test_loss_is_paired_within_each_cell_and_from_the_generator_of_the_targets_p
     found = known(at(loss_points([make_result(TRAINED, accuracies=rows)]), target="int8"))
     assert [estimate.mean for _, estimate in found] == pytest.approx([0.3])
     assert found[0][0].where["generator"] == "same privacy"
+
+
+def test_loss_is_of_the_attacked_images_alone(make_result: Callable[..., Result]) -> None:
+    # 60 of 200 attacked images are right before and 40 after; of all 1000 test images 80 % are right.
+    cell = make_result(TRAINED, accuracies={})
+    rows = [
+        measure("int8", "clean", "none", "accuracy", 0.8, 1000),
+        measure("int8", "transfer", "worst", "accuracy", 0.2, 200, generator="private"),
+        measure("int8", "transfer", "worst", "attack_success", 1 / 3, 60, generator="private"),
+    ]
+    points = loss_points([replace(cell, measures=tuple(rows))])
+    [(_, estimate)] = known(points)
+    assert estimate.mean == pytest.approx(0.1)
+    [(_, figure)] = draw_loss(points, Heading("t"))
+    assert any("both on the attacked images" in text.get_text() for text in figure.texts)
+
+
+def test_where_no_attacked_image_was_right_before_there_is_nothing_to_lose(make_result: Callable[..., Result]) -> None:
+    rows = [
+        measure("int8", "clean", "none", "accuracy", 0.1, 1000),
+        measure("int8", "transfer", "worst", "accuracy", 0.0, 200, generator="private"),
+    ]
+    cell = replace(make_result(TRAINED, accuracies={}), measures=tuple(rows))
+    assert [estimate.mean for _, estimate in known(loss_points([cell]))] == [0.0]
 
 
 def test_the_worst_generator_counts_where_one_of_the_same_privacy_is_not_everywhere(

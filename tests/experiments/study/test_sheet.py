@@ -89,8 +89,8 @@ def test_repeats_and_images_are_counted() -> None:
 
 def test_what_is_missing_is_named_up_to_a_few() -> None:
     points = [Point({"share": k / 10, "use": "none"}, None) for k in range(1, 8)] + [point(3)]
-    assert missing(points, ("use", "share"), most=2) == "Not measured (yet): 10 %; 20 %; 5 more."
-    assert missing(points[:1] * 3, ("share",)) == "Not measured (yet): 10 %."
+    assert missing(points, ("use", "share"), most=2) == "Not measured: 10 %; 20 %; 5 more."
+    assert missing(points[:1] * 3, ("share",)) == "Not measured: 10 %."
     assert missing([point(3)], ("share",)) == ""
 
 
@@ -101,3 +101,14 @@ def test_an_axis_reads_in_per_cent_and_never_beyond_a_hundred() -> None:
         percent_axis(axes.yaxis)
         labels = [axes.yaxis.get_major_formatter()(value) for value in (-0.25, 0, 0.125, 1, 1.25)]  # type: ignore[operator]
     assert labels == ["−25 %", "0 %", "12.5 %", "100 %", ""]
+
+
+@given(st.floats(-0.6, 0.9), st.floats(0.05, 1.0))
+def test_ticks_of_shares_are_shares_and_those_of_differences_may_be_negative(low: float, width: float) -> None:
+    with styled():
+        _, [[axes]] = sheet(Heading("t"), height=1)
+        axes.set_ylim(low, low + width)
+        percent_axis(axes.yaxis)
+        assert all(-1e-9 <= tick <= 1 + 1e-9 for tick in axes.get_yticks())
+        percent_axis(axes.yaxis, differences=True)
+        assert min(axes.get_yticks()) < 0 or low > -width / 2

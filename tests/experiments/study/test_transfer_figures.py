@@ -57,4 +57,4 @@ def test_the_side_that_is_not_there_is_named(make_result: Callable[..., Result])
     for setting, other in ((OPEN, "private targets"), (PRIVATE, "non-private targets")):
         for points, draw in ((transfer_points, draw_transfer), (matrix_points, draw_matrix)):
             [(_, figure)] = draw(points([make_result(setting, accuracies=ROWS)]), Heading("t"))
-            assert f"Not measured (yet): {other}." in [text.get_text() for text in figure.texts]
+            assert f"Not measured: {other}." in [text.get_text() for text in figure.texts]
