@@ -357,6 +357,8 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experime
         raise UserError(f"{file} could not be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
+    if {"axes", "grids", "include"} & tree.keys():
+        raise UserError(f"{file} is a study, not an experiment; run it with `psreval study {file}`")
     tree = resolve(tree, file.parent)
     for key, value in (changes or {}).items():
         put(tree, key, resolve_change(key, value))

@@ -162,9 +162,12 @@ def study(
 
 @app.command("runs")
 def list_runs(
-    name: Annotated[str, typer.Option(help="Only runs whose name fits: --name 'fig*'.")] = "*",
+    name: Annotated[
+        str, typer.Option(help="Only runs whose name or hash fits: --name paper, --name 'paper/1827*'.")
+    ] = "*",
     status: Annotated[
-        str | None, typer.Option(help="Only: finished, evaluated, trained, resumable, started, damaged, foreign.")
+        str | None,
+        typer.Option(help="Only: finished, evaluated, trained, resumable, started, damaged, foreign, other version."),
     ] = None,
     where: Annotated[
         list[str] | None, typer.Option(help="Only where the description says so: --where privacy.enabled=true.")

@@ -110,7 +110,7 @@ def stored_runs(
 
     Args:
         runs: the store.
-        name: a pattern that the experiment's name fits, such as ``fig5*``.
+        name: a pattern that the experiment's name fits, or the run's hash, or both: ``paper*``, ``paper/1827*``.
         status: one of ``STATUSES``; None: any.
         where: ``a.b=value`` on the resolved description, as for ``--set``; all must hold.
         now: seconds since 1970, from which ages are counted; None: this moment.
@@ -125,7 +125,11 @@ def stored_runs(
     moment = time.time() if now is None else now
     places = [path for path in sorted(runs.glob("[!.]*/[!.]*")) if _is_run(path)]
     found = [
-        _stored(RunFolder(path.resolve()), moment) for path in places if fnmatch.fnmatchcase(path.parent.name, name)
+        _stored(RunFolder(path.resolve()), moment)
+        for path in places
+        if any(
+            fnmatch.fnmatchcase(one, name) for one in (path.parent.name, path.name, f"{path.parent.name}/{path.name}")
+        )
     ]
     for condition in where:
         found = _matching(found, condition)

@@ -119,7 +119,9 @@ def load_study(
         for other in file.include
     )
     size = file.scale[chosen] if chosen else Scale()
-    _check_axes(file, size, place)
+    for one in file.scale.values():
+        _check_axes(file, one, place)
+    _check_last(file, size, changes or {}, place)
     return Study(file, place, passed_on or "", size, base, included, dict(changes or {}))
 
 
@@ -127,7 +129,7 @@ def _read(place: Path) -> StudyFile:
     try:
         tree = tomllib.loads(place.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        near = [str(found) for found in sorted(place.parent.glob("*.toml"))]
+        near = [str(found) for found in sorted(place.parent.glob("*.toml")) if found.name != "pyproject.toml"]
         hint = suggest(str(place), near) if near else f"; ready studies are in {PAPER}"
         raise UserError(f"there is no file {place}{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -146,6 +148,19 @@ def _scale_of(file: StudyFile, place: Path, asked: str | None) -> str:
         hint = suggest(asked, file.scale) if file.scale else "; it has no scales at all"
         raise UserError(f"--scale {asked}: {place} has none of that name{hint}")
     return asked if file.scale else ""
+
+
+def _check_last(file: StudyFile, size: Scale, last: Mapping[str, Any], place: Path) -> None:
+    """Refuse changes of the command line that an axis varies: its cells would all be alike, and called otherwise."""
+    axes = {name: value for grid in ({}, *(grid.axes for grid in file.grids)) for name, value in grid.items()}
+    for name, value in {**file.axes, **axes, **size.axes}.items():
+        keys = [name]
+        if isinstance(value, dict):
+            inner = [item for item in value.values() if isinstance(item, dict)]
+            keys = [key for item in inner for key in item] if inner else list(value)
+        for key in last:
+            if any(f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.") for other in keys):
+                raise UserError(f"--set {key}: {place} varies it along its axis '{name}'; change the file instead")
 
 
 def _check_axes(file: StudyFile, size: Scale, place: Path) -> None:

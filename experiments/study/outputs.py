@@ -41,7 +41,8 @@ def write_outputs(
         publish(results, figure, title, out, notes=notes, stem=stem)
         caption = title or kind_of(figure).title
         for name, drawn in inlined(results, figure, title, notes).items():
-            figures[caption + name.removeprefix(figure).replace("-", " ")] = drawn
+            suffix = name.removeprefix(figure).replace("-", " ").strip()
+            figures[f"{caption}: {suffix}" if suffix else caption] = drawn
     publish_costs(results, out)
     page = verdict_page(
         file.title or file.name,

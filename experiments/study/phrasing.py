@@ -40,7 +40,7 @@ def times(estimate: Estimate | None) -> str:
     if estimate is None:
         return NONE
     low, high = estimate.low, estimate.high
-    told = "" if low is None or high is None else f"{low:.3g}–{high:.3g}"
+    told = "" if low is None or high is None else f"{max(0.0, low):.3g}–{high:.3g}"
     return f"{estimate.mean:.3g}×" + _within(estimate, told)
 
 

@@ -128,7 +128,11 @@ def _run(queue: Queue, work: Work, ray: Any, room: Callable[[], Room], cluster: 
                 attempts[task.key] = attempts.get(task.key, 0) + 1
                 # In a list, so that the worker compares its code before it imports the work.
                 held = [ray.put((work, task.arguments))]
-                options: dict[str, Any] = {"num_cpus": 1, "num_gpus": task.gpus, "name": task.title}
+                options: dict[str, Any] = {
+                    "num_cpus": min(task.cores, bound.cores),
+                    "num_gpus": task.gpus,
+                    "name": task.title,
+                }
                 if cluster:  # so that Ray finds a machine that has it
                     options["memory"] = min(task.memory, _largest_memory(ray)) or None
                 reference = attempt.options(**options).remote(str(ROOT), code_digest(ALL_PACKAGES), task.gpus > 0, held)

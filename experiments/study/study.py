@@ -176,6 +176,7 @@ def _tasks(planned: Plan, runs: Path, datasets: Datasets) -> tuple[Task, ...]:
                 seconds=training_seconds(federation, dataset, cost(experiment)),
                 memory=memory_of(experiment, dataset, cost(experiment)),
                 gpus=float(experiment.device != "cpu"),
+                cores=experiment.federation.threads,
             )
         )
     trained = {task.key for task in tasks}
@@ -191,6 +192,7 @@ def _tasks(planned: Plan, runs: Path, datasets: Datasets) -> tuple[Task, ...]:
                 seconds=evaluation_seconds(one, dataset, cost(experiment)),
                 memory=memory_of(experiment, dataset, cost(experiment)),
                 gpus=float(experiment.device != "cpu"),
+                cores=experiment.federation.threads,
             )
         )
     return tuple(tasks)

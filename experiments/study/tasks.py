@@ -13,7 +13,7 @@ from common.loading import suggest
 
 @dataclass(frozen=True)
 class Task:
-    """One piece of work, done by one process on one core.
+    """One piece of work, done by one process.
 
     Attributes:
         key: unique among the tasks.
@@ -23,6 +23,7 @@ class Task:
         seconds: an estimate, 0 or more.
         gpus: share of a GPU; 0: it sees none.
         memory: bytes that it may need.
+        cores: how many it uses.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Task:
     seconds: float
     gpus: float = 0.0
     memory: int = 0
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -159,7 +161,7 @@ class Queue:
             task = self.tasks[rank]
             together = [*self.running.values(), task]
             if not self.running or (
-                len(together) <= room.cores
+                sum(one.cores for one in together) <= room.cores
                 and sum(one.memory for one in together) <= room.memory
                 and sum(one.gpus for one in together) <= room.gpus + 1e-6
             ):

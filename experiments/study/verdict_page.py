@@ -311,15 +311,29 @@ def _number(estimate: Estimate | None, show: Callable[[Estimate | None], str], u
     return Number(mean, "; ".join(word for word in told if word != f"n = {usual}"), style)
 
 
+GUESSING = "int8 is not shown to be better than always answering"
+"""How ``server.evaluator`` notes a model that has learned nothing."""
+
+
 def _doubted(results: Sequence[Result]) -> str:
     """Return which evaluations flagged themselves, as a sentence; empty if none did."""
+    guessing = sum(
+        any(warning["sentence"].startswith(GUESSING) for warning in one.evaluation.get("warnings", ()))
+        for one in results
+    )
+    chance = (
+        f"{guessing} of {len(results)} models are not shown to be better than always answering the commonest class: "
+        "nothing can be learned of their robustness. "
+        if guessing
+        else ""
+    )
     doubted = [one for one in results if not one.evaluation.get("credible", True)]
     if not doubted:
-        return ""
+        return chance
     sentences = [sentence for target in ("int8", "fp32") for sentence in flagged(results, target)[1]]
     example = f" For example: {wording.sentence(sentences[0])}" if sentences else ""
     told = f"{len(doubted)} of {len(results)} evaluations flagged themselves: their models are probably less robust"
-    return f"{told} than printed.{example}"
+    return f"{chance}{told} than printed.{example}"
 
 
 def _links(one: Combination, folder: Path | None) -> Iterable[tuple[str, str]]:

@@ -28,6 +28,7 @@ def test_the_small_scale_is_the_default(tmp_path: Path) -> None:
         ('name = "s"\nrepeats = 0', r"repeats = 0: .*greater than or equal to 1"),
         ('name = "s"\nfigure = "grid"', r"figure: unknown key"),
         ('name = "s"\n[scale.small.axes]\nshare = [1]', r"scale\.axes\.share replaces no axis"),
+        ('name = "s"\n[scale.small]\n[scale.full.axes]\nshare = [1]', r"scale\.axes\.share replaces no axis"),
         ("name = ", "not valid TOML"),
         ('name = "s"\n[federation]\nrounds = 3', "is an experiment, not a study"),
     ],

@@ -82,9 +82,16 @@ def test_a_scale_changes_sizes_repeats_and_the_values_of_axes(write: Write) -> N
     assert len(cells(path, scale="paper")) == 4
 
 
-def test_the_command_line_wins_over_axes(write: Write) -> None:
-    found = cells(write(axes={"model.width": [8, 16]}), changes={"model.width": 32})
-    assert {c.experiment.model.width for c in found} == {32}
+@pytest.mark.parametrize("key", ["model.width", "model"])
+def test_the_command_line_cannot_change_what_an_axis_varies(write: Write, key: str) -> None:
+    with pytest.raises(UserError, match=rf"--set {key}: .* along its axis 'model\.width'"):
+        cells(write(axes={"model.width": [8, 16]}), changes={key: 32})
+
+
+def test_the_command_line_wins_over_everything_else(write: Write) -> None:
+    scale = {"small": {"changes": {"federation.rounds": 5}}}
+    found = cells(write(axes={"model.width": [8, 16]}, scale=scale), changes={"federation.rounds": 7})
+    assert {c.experiment.federation.rounds for c in found} == {7}
 
 
 def test_included_studies_bring_their_cells_at_the_same_scale(write: Write) -> None:
@@ -140,12 +147,6 @@ def test_an_axis_lies_over_what_a_grid_says_of_the_same_table(write: Write) -> N
         {"labels": "true", "attack": "fgsm"},
         {"labels": "true", "attack": "pgd"},
     ]
-
-
-def test_the_command_line_wins_over_an_axis_inside_what_it_says(write: Write) -> None:
-    path = write(changes={"clients.0.strategy": "data-poisoner"}, axes={"clients.0.options.attack": ["fgsm", "pgd"]})
-    found = cells(path, changes={"clients.0.options": {"attack": "fab"}})
-    assert [c.experiment.clients[0].options for c in found] == [{"attack": "fab"}] * 2
 
 
 def test_values_that_share_a_first_key_are_told_apart(write: Write) -> None:

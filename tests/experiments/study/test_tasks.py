@@ -201,3 +201,11 @@ def test_time_left_is_no_less_than_the_longest_chain() -> None:
     tasks = [task("a", seconds=10), task("b", "a", seconds=10), task("c", seconds=1)]
     assert time_left(tasks, [], 100) == 20
     assert time_left(tasks, [ended("a", 20)], 100) == 20  # b, twice as long as estimated
+
+
+def test_a_task_of_two_cores_leaves_no_room_beside_it_on_two() -> None:
+    wide, narrow = (Task(name, name, (), None, 1.0, cores=cores) for name, cores in (("wide", 2), ("narrow", 1)))
+    queue = Queue([wide, narrow])
+    assert queue.start(Room(cores=2)) == wide
+    assert queue.start(Room(cores=2)) is None
+    assert queue.start(Room(cores=3)) == narrow
