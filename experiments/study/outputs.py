@@ -19,6 +19,8 @@ from experiments.study.setting import Setting
 from experiments.study.verdict_page import verdict_page
 from experiments.tables import COLUMNS
 
+DRAWN = "drawn.json"
+"""Which files a study drew, so that a later drawing removes those, and only those, that it does not draw any more."""
 FACT_RECORDS = 200
 """Test images that the released code's faults are measured on."""
 
@@ -36,14 +38,16 @@ def write_outputs(
     file, scale = study.file, _scale(study)
     notes = [f"{len(failures)} of {len(failures) + len(results)} cells have no results."] if failures else []
     figures: dict[str, str] = {}
+    written: list[Path] = []
     for position, figure in enumerate(file.figures):
         title, stem = (file.title, file.name) if position == 0 else ("", f"{file.name}-{figure}")
-        publish(results, figure, title, out, notes=notes, stem=stem)
+        written += publish(results, figure, title, out, notes=notes, stem=stem)
         caption = title or kind_of(figure).title
         for name, drawn in inlined(results, figure, title, notes).items():
             suffix = name.removeprefix(figure).replace("-", " ").strip()
             figures[f"{caption}: {suffix}" if suffix else caption] = drawn
     publish_costs(results, out)
+    _forget_older(out, written)
     page = verdict_page(
         file.title or file.name,
         results,
@@ -58,6 +62,15 @@ def write_outputs(
     if file.claims:
         facts = _facts(results, out)
         write_text(out / "claims.md", claims_page(results, facts, scale, partial(_command_of, study)))
+
+
+def _forget_older(out: Path, written: Sequence[Path]) -> None:
+    """Remove what this study drew here before and does not draw any more, then note what it has drawn now."""
+    now = sorted(path.relative_to(out).as_posix() for path in written)
+    before = read_json(out / DRAWN) if (out / DRAWN).exists() else []
+    for name in set(before) - set(now):
+        (out / name).unlink(missing_ok=True)
+    write_json(out / DRAWN, now)
 
 
 def _scale(study: Study) -> str:

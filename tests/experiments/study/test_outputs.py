@@ -6,7 +6,7 @@ from pathlib import Path
 
 from common.config import parse
 from experiments.study.grid import Cell
-from experiments.study.outputs import cells_table, results_table
+from experiments.study.outputs import _forget_older, cells_table, results_table
 from experiments.study.results import Result
 from experiments.study.setting import setting_of
 from experiments.tables import Measure
@@ -35,3 +35,11 @@ def test_results_hold_every_measure_with_its_cell(tmp_path: Path) -> None:
     (row,) = rows(results_table([result(tmp_path)]))
     assert (row["study"], row["cell repeat"], row["run"]) == ("fig", "2", "paper/abc")
     assert (row["target"], row["value"], row["eps"], row["high"]) == ("int8", "0.5", "", "0.6")
+
+
+def test_what_is_not_drawn_any_more_goes_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("old.svg", "new.svg", "mine.svg"):
+        (tmp_path / name).write_text("<svg/>")
+    _forget_older(tmp_path, [tmp_path / "old.svg", tmp_path / "new.svg"])
+    _forget_older(tmp_path, [tmp_path / "new.svg"])
+    assert sorted(path.name for path in tmp_path.glob("*.svg")) == ["mine.svg", "new.svg"]
