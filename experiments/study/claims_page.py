@@ -43,7 +43,8 @@ CAVEATS = """
 - A robust accuracy is an upper bound: a stronger attack may exist. Where the evaluation flagged itself, it is too high.
 - Robust accuracy falls with clean accuracy. Where models differ in that, the success among images that were right is
   the fairer number; the tables have both.
-- A student's interval over two or three repeats is wide. "Not decidable" says that of this scale, not of the claim.
+- Seconds by the clock hold what else the machine did at the time; CPU seconds do not.
+- A Student interval over two or three repeats is wide. "Not decidable" says that of this scale, not of the claim.
 """.strip()
 
 
