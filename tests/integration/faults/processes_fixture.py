@@ -66,6 +66,7 @@ def _live(arguments: list[str], log: str, environment: dict[str, str], called: l
     sys.stdout = os.fdopen(1, "w", buffering=1)
     sys.stderr = os.fdopen(2, "w", buffering=1)
     os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     from experiments.cli import main
     from experiments.processes import PARENT, end_with_parent
 
