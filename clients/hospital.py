@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
-from common.config import AdversarialTraining, Client, Data, Experiment, Privacy, Section, validated
+from common.config import AdversarialTraining, Client, Data, Experiment, Privacy
 from common.data import partition, prepare
 from common.errors import UserError
 from common.folder import write_text
 from common.loading import is_reference
 from common.privacy import calibrate
+from common.section import Section, validated
 from common.tree import resolve
 
 

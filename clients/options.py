@@ -6,8 +6,8 @@ from pydantic import AfterValidator, Field
 
 from attacks.craft import find
 from attacks.poison import RULES
-from common.config import Budget, Count, Fraction
 from common.errors import UserError
+from common.section import Budget, Count, Fraction
 
 
 def _known_attack(name: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 
 from attacks.craft import craft, options
-from common.config import Budget, Experiment, Section, load
+from common.config import Experiment, load
 from common.data import SERVER_PARTS, Dataset, prepare
 from common.errors import UserError
 from common.folder import read_json
 from common.intervals import wilson
 from common.loading import suggest
+from common.section import Budget, Section, validated
 from common.seeds import numpy_generator
 from experiments.run import load_model
 from experiments.store import check_version, find_run
@@ -91,8 +92,6 @@ def attack_run(
 
 
 def _budgets(eps: str, step_size: str) -> _Budgets:
-    from common.config import validated
-
     return validated(_Budgets, {"eps": eps, "step_size": step_size}, "attack")
 
 

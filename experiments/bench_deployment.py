@@ -6,7 +6,6 @@ server and nodes, and in process, where a round is nothing but its work. The dif
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,10 +21,10 @@ from rich.table import Table
 
 from common.config import Experiment, parse
 from common.folder import RunFolder, read_lines
+from experiments.flower_command import BIN, flower_home, free_port, run_command
 from server.provenance import machine
 
 ROOT = Path(__file__).resolve().parent.parent
-BIN = Path(sys.executable).parent
 REPEATS = 3
 JOIN = 120.0
 """Seconds that Flower's processes may take to come up."""
@@ -71,36 +70,27 @@ def through_flower(experiment: Experiment, place: Path) -> RunFolder:
     neutral.mkdir()
     home.mkdir()
     file.write_text(experiment.to_toml())
-    port = _free_port()
+    port = free_port()
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(home),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    with _flowers(environment, neutral) as start:
+    with flower_home(home) as environment, _flowers(environment | {"OMP_NUM_THREADS": "1"}, neutral) as start:
         start("flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port))
         for number, client in enumerate(experiment.roster()):
             hospital = place / f"{client.name}.toml"
             data = experiment.data.model_dump(exclude_none=True)
             told = {"name": client.name, "share": [number, 2], "state": str(place / f"state-{number}"), "data": data}
             hospital.write_text(tomli_w.dumps(told))
-            node = ["--superlink", f"127.0.0.1:{port}", "--port", str(_free_port())]
+            node = ["--superlink", f"127.0.0.1:{port}", "--port", str(free_port())]
             start("flower-supernode", "--insecure", *node, "--node-config", f'hospital="{hospital}"')
-        config = f'experiment="{file}" runs="{place / "runs"}" evaluate=false'
-        command = [str(BIN / "flwr"), "run", str(ROOT), "--stream", "--run-config", config]
+        command = run_command(ROOT, file, place / "runs", evaluate="false")
         subprocess.run(command, env=environment, cwd=neutral, check=True, capture_output=True, timeout=900)
     return _run(place / "runs")
 
 
 @contextmanager
 def _flowers(environment: dict[str, str], neutral: Path) -> Iterator[Callable[..., None]]:
-    """Yield a function that starts one of Flower's processes; end them and what they started afterwards."""
+    """Yield a function that starts one of Flower's processes; end them afterwards."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str) -> None:
@@ -122,19 +112,6 @@ def _flowers(environment: dict[str, str], neutral: Path) -> Iterator[Callable[..
         for process in started:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        mark = f"FLWR_HOME={environment['FLWR_HOME']}".encode()
-        for process_folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (process_folder / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(process_folder.name), signal.SIGKILL)
-            except OSError:
-                continue
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _run(runs: Path) -> RunFolder:

@@ -5,11 +5,7 @@ one by one with Flower's own simulation command, in one run. Each cell's model m
 """
 
 import argparse
-import os
-import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,13 +18,13 @@ from rich.table import Table
 
 from common.config import Experiment, parse
 from common.data import prepare
+from experiments.flower_command import flower_home, run_command
 from experiments.study.machine import available_cores
 from experiments.study.schedule import ROOT, Outcome, Task, run_tasks
 from experiments.study.work import Piece, do
 from server.app import run_folder
 from server.provenance import machine
 
-BIN = Path(sys.executable).parent
 PATIENCE = 1800.0
 """Seconds that one ``flwr run`` may take."""
 
@@ -100,28 +96,15 @@ def through_flower(experiments: Sequence[Experiment], place: Path) -> list[float
     """Train them one by one with ``flwr run``, each client one core; return the seconds of each command."""
     neutral, runs = place / "neutral", place / "runs"
     neutral.mkdir(parents=True)
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(place / "flower"),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(_free_port()),
-    }
     seconds = []
-    try:
+    with flower_home(place / "flower") as environment:
         for number, experiment in enumerate(experiments):
             file = place / f"{number}.toml"
             file.write_text(experiment.to_toml())
-            clients = len(experiment.roster())
-            command = [str(BIN / "flwr"), "run", str(ROOT), "--stream"]
-            command += ["--federation-config", f"num-supernodes={clients} client-resources-num-cpus=1"]
-            command += ["--run-config", f'experiment="{file}" runs="{runs}" evaluate=false']
+            command = run_command(ROOT, file, runs, clients=len(experiment.roster()), evaluate="false")
             before = time.perf_counter()
             subprocess.run(command, env=environment, cwd=neutral, check=True, capture_output=True, timeout=PATIENCE)
             seconds.append(time.perf_counter() - before)
-    finally:
-        _end_flower(environment["FLWR_HOME"])
     return seconds
 
 
@@ -136,23 +119,6 @@ def models_equal(experiments: Sequence[Experiment], study: Path, flower: Path) -
         if not all(model.exists() for model in models) or models[0].read_bytes() != models[1].read_bytes():
             return False
     return True
-
-
-def _end_flower(home: str) -> None:
-    """End the SuperLink that ``flwr run`` has left running, and what it started."""
-    mark = f"FLWR_HOME={home}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-        except OSError:
-            continue
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from common.config import Count, Experiment, Section, load, validated
+from common.config import Experiment, load
 from common.errors import UserError
 from common.loading import suggest
+from common.section import Count, Section, validated
 
 PAPER = Path(__file__).resolve().parent.parent / "paper"
 """The studies of the paper's figures."""

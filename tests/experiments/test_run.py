@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -25,6 +24,7 @@ from experiments.run import _RUNNERS, Work, check_fits, evaluate_run, generator_
 from experiments.split import split
 from experiments.store import claimed
 from server.adversarial_sets import AdversarialSets
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -380,10 +380,8 @@ def test_ctrl_c_stops_within_seconds_and_the_same_command_resumes(tmp_path: Path
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
-    deadline = time.monotonic() + 120
     rounds = tmp_path / "runs"
-    while time.monotonic() < deadline and not any("\n" in f.read_text() for f in rounds.glob("*/*/rounds.jsonl")):
-        time.sleep(0.1)  # the file is there before its first line is
+    until(lambda: any("\n" in file.read_text() for file in rounds.glob("*/*/rounds.jsonl")), "the first round")
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told

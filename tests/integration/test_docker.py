@@ -4,9 +4,8 @@ import json
 import os
 import shutil
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from common.config import Experiment, load
 from common.data import prepare
 from experiments.run import train
+from tests.waiting import until
 
 pytestmark = pytest.mark.docker
 
@@ -144,14 +144,6 @@ def composed(tmp_path: Path, image: str) -> Iterator[Composed]:
     assert project.left() == [], down.stderr
 
 
-def until(true: Callable[[], bool], what: str, seconds: float = 240) -> None:
-    """Wait for something."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:.0f} s"
-        time.sleep(0.2)
-
-
 def test_up_ends_by_itself_with_a_report_and_the_model_of_one_process(composed: Composed, tmp_path: Path) -> None:
     experiment = composed.describe(SMALL)
     up = composed.compose("up")
@@ -223,10 +215,12 @@ def test_a_hospital_that_crashes_comes_back_and_one_that_is_gone_ends_nothing(co
     composed.describe(LONGER)
     up = composed.compose("up", "--detach")
     assert up.returncode == 0, up.stderr
-    until(lambda: len(composed.rounds()) >= 1, "the first round")
+    until(lambda: len(composed.rounds()) >= 1, "the first round", seconds=240)
     docker("exec", composed.container("hospital-a"), "python", "-c", _KILL_NODE)
-    until(lambda: composed.inspect("hospital-a")["RestartCount"] == 1, "the restart")
-    until(lambda: len(composed.counted()) >= 2 and "hospital-a" in composed.counted()[-1], "its next update")
+    until(lambda: composed.inspect("hospital-a")["RestartCount"] == 1, "the restart", seconds=240)
+    until(
+        lambda: len(composed.counted()) >= 2 and "hospital-a" in composed.counted()[-1], "its next update", seconds=240
+    )
     docker("kill", composed.container("hospital-c"))
     assert composed.exit_code("server") == 0, composed.logs()
     assert composed.counted()[-1] == {"hospital-a", "hospital-b"}
@@ -248,7 +242,7 @@ def test_a_killed_server_resumes_and_a_run_that_fails_says_so_by_its_exit_code(c
     composed.describe(LONGER | {"federation.rounds": 4, "thresholds.robust_accuracy": 1.0})
     up = composed.compose("up", "--detach")
     assert up.returncode == 0, up.stderr
-    until(lambda: len(composed.rounds()) >= 1, "the first round")
+    until(lambda: len(composed.rounds()) >= 1, "the first round", seconds=240)
     docker("kill", composed.container("server"))
     assert composed.exit_code("server") == 137
     before = composed.rounds()

@@ -1,10 +1,6 @@
 """``flwr run .`` as a Flower user types it: the same model as ours, and a folder that `psreval report` can draw."""
 
-import os
-import signal
-import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,10 +8,10 @@ import pytest
 
 from common.config import parse
 from common.data import prepare
+from experiments.flower_command import BIN, flower_home, run_command
 from experiments.run import train
 
 ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
 TINY = {
     "name": "tiny",
     "data": {"image_size": 28, "train_records": 60, "public_records": 24, "test_records": 24},
@@ -26,32 +22,11 @@ TINY = {
 }
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
 def flower(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """A Flower home and SuperLink port of the test's own, in a neutral folder; what was started is ended."""
-    port = free_port()
-    environment = os.environ | {
-        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
-        "FLWR_HOME": str(tmp_path / "flower"),
-        "FLWR_TELEMETRY_ENABLED": "0",
-        "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(port),
-    }
-    yield environment
-    mark = f"FLWR_HOME={tmp_path / 'flower'}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if mark in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-        except OSError:
-            continue
+    """A Flower home of the test's own; what was started is ended."""
+    with flower_home(tmp_path / "flower") as environment:
+        yield environment
 
 
 @pytest.mark.processes
@@ -60,9 +35,7 @@ def test_flwr_run_gives_our_model_and_a_run_that_can_be_reported(tmp_path: Path,
     description, runs = tmp_path / "tiny.toml", tmp_path / "runs"
     experiment = parse(TINY, "tiny")
     description.write_text(experiment.to_toml())
-    command = ["flwr", "run", str(ROOT), "--stream"]
-    command += ["--federation-config", "num-supernodes=2 client-resources-num-cpus=1"]
-    command += ["--run-config", f'experiment="{description}" runs="{runs}"']
+    command = run_command(ROOT, description, runs, clients=2)
     neutral = tmp_path / "neutral"
     neutral.mkdir()
     done = subprocess.run(command, cwd=neutral, env=flower, capture_output=True, text=True, timeout=400)

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +17,7 @@ from clients.connection import Connection, LostError, connect, own_key
 from common.errors import UserError
 from server.checks import reply_limit
 from server.link import Certificates, Link, open_link
+from tests.waiting import until
 
 LIMIT = 4_000_000
 Work = Callable[[Message], Message]
@@ -59,19 +59,12 @@ def node(link: Link, key: Path, work: Work = echo) -> Iterator[int]:
 
     thread = threading.Thread(target=live, daemon=True)
     thread.start()
-    until(lambda: bool(joined))
+    until(lambda: joined, "a node joins")
     try:
         yield joined[0]
     finally:
         stopped.set()
         thread.join()
-
-
-def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
 
 
 def test_messages_go_to_nodes_and_their_replies_come_back(tmp_path: Path) -> None:

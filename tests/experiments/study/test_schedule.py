@@ -6,8 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from common.errors import UserError
 from common.progress import show_with
 from experiments.study.schedule import ATTEMPTS, ROOT, Outcome, order, run_here, run_tasks
 from tests.experiments.study.chores import chore, task, together
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -148,13 +148,6 @@ def test_tasks_that_run_together_never_need_more_than_the_memory(tmp_path: Path,
     assert all(group <= {"large"} for group in groups if "large" in group)
     assert len(said) == 1
     assert said[0].startswith("large may need")
-
-
-def until(true: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 120
-    while not true():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 def alive(pid: int) -> bool:

@@ -21,6 +21,7 @@ from experiments.run import run
 from experiments.study.study import Prepared, finished_results, prepare_study, run_study
 from experiments.study.work import SETS
 from server.adversarial_sets import AdversarialSets
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[3]
 CHANGES = {
@@ -177,18 +178,26 @@ def test_a_store_that_is_no_folder_is_one_sentence_a_cell(tmp_path: Path) -> Non
     assert "Traceback" not in reason
 
 
+def steps(runs: Path) -> int:
+    """How far a study has come: finished rounds and evaluations."""
+    written = [file.read_text() for file in runs.glob("federation/*/rounds.jsonl")]
+    return sum(text.count("\n") for text in written) + len(list(runs.glob("tiny/*/results.csv")))
+
+
 @pytest.mark.processes
 def test_a_study_that_is_killed_at_random_moments_ends_with_the_same_bytes(whole: Prepared, tmp_path: Path) -> None:
     path, runs = written(tmp_path), tmp_path / "runs"
     command = [sys.executable, "-m", "experiments.cli", "study", str(path), "--runs", str(runs), "--cores", "2", "-q"]
-    moments = random.Random(time.time_ns())
-    for _ in range(4):
+    seed = time.time_ns()
+    moments = sorted(random.Random(seed).sample(range(steps(whole.runs)), 4))  # of 4 × 2 rounds and 4 evaluations
+    for moment in moments:
         process = subprocess.Popen(
             command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         )
-        time.sleep(moments.uniform(4, 20))
+        until(lambda moment=moment, process=process: steps(runs) >= moment or process.poll() is not None, "a step")
+        assert process.poll() is None, f"the study ended before step {moment} (moments {moments}, seed {seed})"
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert contents(runs) == contents(whole.runs)
+    assert contents(runs) == contents(whole.runs), f"killed at {moments} (seed {seed})"

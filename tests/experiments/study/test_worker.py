@@ -1,14 +1,14 @@
 """What is told of a task where it is done."""
 
-import subprocess
-import sys
-import time
+import resource
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from common.code import ALL_PACKAGES, code_digest
 from common.errors import UserError
+from experiments.study import worker
 from experiments.study.worker import attempt, in_a_line, measured
 
 
@@ -51,17 +51,19 @@ def test_an_exception_without_words_is_its_name() -> None:
     assert in_a_line(ValueError("\n  \n a reason \n")) == "ValueError: a reason"
 
 
-def test_processor_seconds_are_those_of_the_task_and_its_children() -> None:
-    def compute(seconds: float) -> None:
-        before = time.process_time()
-        while time.process_time() - before < seconds:
-            pass
+def test_processor_seconds_are_those_of_the_task_and_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = {resource.RUSAGE_SELF: (100.0, 10.0), resource.RUSAGE_CHILDREN: (1000.0, 20.0)}
 
-    compute(0.3)  # before, and not counted
-    assert measured(time.sleep, 0.2).cpu_seconds < 0.15
-    assert 0.2 <= measured(compute, 0.2).cpu_seconds < 0.45
-    child = [sys.executable, "-c", "import time\nwhile time.process_time() < 0.3: pass"]
-    assert measured(lambda command: subprocess.run(command, check=True), child).cpu_seconds >= 0.3
+    def usage(whose: int) -> SimpleNamespace:
+        user, system = used[whose]
+        return SimpleNamespace(ru_utime=user, ru_stime=system, ru_maxrss=1)
+
+    def work(_: object) -> None:
+        used[resource.RUSAGE_SELF] = (103.0, 10.5)
+        used[resource.RUSAGE_CHILDREN] = (1007.0, 20.25)
+
+    monkeypatch.setattr(worker.resource, "getrusage", usage)
+    assert measured(work, None).cpu_seconds == 3 + 0.5 + 7 + 0.25  # what was used before does not count
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak can be forgotten on Linux only")

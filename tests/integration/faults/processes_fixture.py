@@ -12,7 +12,6 @@ import os
 import re
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,10 +25,9 @@ from common.data import prepare
 from experiments.run import train
 from server.app import run_folder
 from tests.integration.faults import gates, hooks
+from tests.waiting import PATIENCE, until
 
 HERE = Path(__file__).parent
-PATIENCE = 120.0
-"""Seconds within which anything that is waited for happens, also on a busy machine."""
 Hook = tuple[Callable[..., None], tuple[Any, ...]]
 """A function that the new process calls first, and its arguments."""
 
@@ -48,14 +46,6 @@ def tiny(names: Sequence[str], **changes: Any) -> Experiment:
         "clients": [{"name": name} for name in names],
     }
     return parse(tree, "tiny").change({key.replace("__", "."): value for key, value in changes.items()})
-
-
-def until(true: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Wait for something that will happen; fail with its name if it does not."""
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(0.02)
 
 
 def _live(arguments: list[str], log: str, environment: dict[str, str], called: list[Hook]) -> None:

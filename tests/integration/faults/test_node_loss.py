@@ -7,7 +7,8 @@ import pytest
 
 from tests.integration.faults import hooks
 from tests.integration.faults.conftest import Outcome
-from tests.integration.faults.processes_fixture import absent, model_without, site, tiny, until
+from tests.integration.faults.processes_fixture import absent, model_without, site, tiny
+from tests.waiting import until
 
 STEADY = ("steady-1", "steady-2")
 KILLED_IN_TRAINING, KILLED_IN_UPLOAD, KILLED_BETWEEN = "killed-in-training", "killed-in-upload", "killed-between"

@@ -11,7 +11,8 @@ import pytest
 
 from tests.integration.faults import hooks
 from tests.integration.faults.conftest import Outcome
-from tests.integration.faults.processes_fixture import absent, model_without, site, tiny, until
+from tests.integration.faults.processes_fixture import absent, model_without, site, tiny
+from tests.waiting import until
 
 NAMES = ("hospital-a", "hospital-b")
 SERVER, HOSPITAL = "198.51.100.1", "198.51.100.2"

@@ -10,7 +10,8 @@ import pytest
 
 from tests.integration.faults import rogue
 from tests.integration.faults.conftest import Outcome
-from tests.integration.faults.processes_fixture import Program, model_without, site, tiny, until
+from tests.integration.faults.processes_fixture import Program, model_without, site, tiny
+from tests.waiting import until
 
 HONEST = ("hospital-a", "hospital-b")
 STAYING = tuple(f"rogue-{number}" for number in range(1, 7))

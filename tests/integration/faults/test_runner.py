@@ -8,7 +8,8 @@ import pytest
 
 from tests.integration.faults import hooks
 from tests.integration.faults.conftest import Outcome
-from tests.integration.faults.processes_fixture import HERE, Program, Site, model_without, site, tiny, until
+from tests.integration.faults.processes_fixture import HERE, Program, Site, model_without, site, tiny
+from tests.waiting import until
 
 NAMES = ("hospital-a", "hospital-b")
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="finds processes through /proc")

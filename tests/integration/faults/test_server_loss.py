@@ -10,7 +10,8 @@ import pytest
 from common.config import Experiment
 from tests.integration.faults import hooks
 from tests.integration.faults.conftest import Outcome
-from tests.integration.faults.processes_fixture import Site, absent, model_without, site, tiny, until
+from tests.integration.faults.processes_fixture import Site, absent, model_without, site, tiny
+from tests.waiting import until
 
 NAMES = ("hospital-a", "private-b")
 PRIVATE = {"delta": 1e-3, "epsilon": 8.0}
