@@ -7,7 +7,8 @@ from experiments import wording
 from experiments.pictures import pictures
 from experiments.run_files import Run
 from experiments.run_formats import Round
-from experiments.tables import Measure, clean, over_repeats, select, targets, threats, worst
+from experiments.tables import clean, over_repeats, select, targets, threats, worst
+from server.measures import Measure
 
 MEDICAL = {"auroc": "AUROC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
 BASIS = {

@@ -11,7 +11,8 @@ from common.intervals import wilson
 from experiments import figures, findings, forest, wording
 from experiments.attendance import attendance
 from experiments.run_files import Run, read_run
-from experiments.tables import Measure, clean, targets
+from experiments.tables import clean, targets
+from server.measures import Measure
 
 
 def write_report(folder: RunFolder) -> Path:

@@ -16,8 +16,9 @@ from common.data import prepare
 from common.errors import UserError
 from common.folder import RunFolder, read_json
 from experiments.run import run, train
-from experiments.tables import Measure, read_measures, worst
+from experiments.tables import read_measures, worst
 from experiments.wording import percent
+from server.measures import Measure
 
 RUNS = Path("runs/results")
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "results.md"

@@ -15,7 +15,8 @@ from common.config import Experiment, parse_toml
 from common.errors import UserError
 from common.folder import RunFolder, read_json
 from experiments.run_formats import Evaluated, Ledger, Manifest, Part, Partition, Round
-from experiments.tables import Measure, read_measures
+from experiments.tables import read_measures
+from server.measures import Measure
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,9 @@ from common.progress import note
 from experiments.run_files import read_part, read_rounds, read_run
 from experiments.run_formats import Evaluated, Ledger, Manifest
 from experiments.store import broken_arrays, claimed
-from experiments.tables import Measure, clean, worst
+from experiments.tables import clean, worst
 from server.manifest import DESCRIBED
+from server.measures import Measure
 from server.progress import Progress
 
 ASIDE = ".aside"

@@ -4,59 +4,17 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from common.errors import UserError
 from common.intervals import wilson
+from server.measures import PROPORTIONS, Measure
 
-COLUMNS = (
-    "target", "threat", "attack", "generator", "eps", "step_size", "steps", "repeat",
-    "metric", "value", "n", "low", "high",
-)  # fmt: skip
+COLUMNS = tuple(field.name for field in fields(Measure))
 TARGETS = ("fp32", "int8")
 THREATS = ("clean", "white-box", "insider", "transfer", "query", "all")
 """In the order of a report; ``all`` is the worst case, image by image, over every threat."""
-PROPORTIONS = ("accuracy", "sensitivity", "specificity", "attack_success")
-"""Metrics that are shares of ``n`` records, so that a Wilson interval belongs to them."""
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One number of the evaluation, with everything that it depends on.
-
-    Attributes:
-        target: which weights were scored, ``fp32`` or ``int8``.
-        threat: ``clean``, the threat model's name, or ``all``.
-        attack: ``none``, the attack's name, or ``worst`` (image by image over attacks, sources and repeats).
-        generator: whose gradients: ``fp32``, ``twin``, ``queries``, a transfer generator's; empty for none or worst.
-        eps, step_size: in units of [0, 1]; None where they do not apply.
-        repeat: counts from 0; None for the worst or the mean over repeats.
-        metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``.
-        value: a fraction in [0, 1].
-        n: the records that it is measured on.
-        low, high: the 95 % interval; None where there is none.
-    """
-
-    target: str
-    threat: str
-    attack: str
-    generator: str
-    eps: float | None
-    step_size: float | None
-    steps: int | None
-    repeat: int | None
-    metric: str
-    value: float
-    n: int
-    low: float | None
-    high: float | None
-
-    def interval(self) -> tuple[float, float] | None:
-        """Return the 95 % interval as stored; Wilson's for a proportion stored without one; else None."""
-        if self.low is not None and self.high is not None:
-            return self.low, self.high
-        return wilson(self.value, self.n) if self.metric in PROPORTIONS else None
 
 
 def read_measures(path: Path) -> tuple[Measure, ...]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from common.intervals import wilson
 from experiments.run_files import Run
 from experiments.run_formats import Answer, ClientLedger, DataFacts, Evaluated, Ledger
-from experiments.tables import TARGETS, Measure, targets, threats, worst
+from experiments.tables import TARGETS, targets, threats, worst
 from server.manifest import DESCRIBED
+from server.measures import Measure
 
 NONE = "–"
 NOT_MEASURED = "not measured"

@@ -7,37 +7,47 @@ from dataclasses import astuple, dataclass, fields
 
 from common.intervals import wilson
 
+PROPORTIONS = ("accuracy", "sensitivity", "specificity", "attack_success")
+"""Metrics that are shares of ``n`` records, so that a Wilson interval belongs to them."""
+
 
 @dataclass(frozen=True)
 class Measure:
-    """One number about one target.
+    """One number of the evaluation, with everything that it depends on; a row of ``results.csv``.
 
     Attributes:
-        target: ``fp32`` or ``int8``.
-        threat: ``clean``, ``white-box``, ``insider``, ``transfer`` or ``query``.
-        attack: ``none``, an attack's name, or ``worst`` (image by image over all attacks, sources and repeats).
-        generator: whose gradients: ``fp32``, ``twin``, a transfer generator's name; empty for none or for worst.
-        eps, step_size, steps: the budget in [0, 1] units.
-        repeat: 0, 1, …; empty for a mean or worst over repeats.
-        metric: ``accuracy``, ``attack_success``, ``auroc``, ``sensitivity`` or ``specificity``.
-        value: a fraction.
-        n: records behind it.
-        low, high: 95 % Wilson interval over the records; empty for AUROC.
+        target: which weights were scored, ``fp32`` or ``int8``.
+        threat: ``clean``, the threat model's name, or ``all``.
+        attack: ``none``, the attack's name, or ``worst`` (image by image over attacks, sources and repeats).
+        generator: whose gradients: ``fp32``, ``twin``, ``queries``, a transfer generator's; empty for none or worst.
+        eps, step_size: in units of [0, 1]; None where they do not apply.
+        steps: likewise.
+        repeat: counts from 0; None for the worst or the mean over repeats.
+        metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``.
+        value: a fraction in [0, 1].
+        n: the records that it is measured on.
+        low, high: the 95 % interval; None where there is none.
     """
 
     target: str
     threat: str
     attack: str
     generator: str
-    eps: float
-    step_size: float
-    steps: int
-    repeat: int | str
+    eps: float | None
+    step_size: float | None
+    steps: int | None
+    repeat: int | None
     metric: str
     value: float
     n: int
-    low: float | str
-    high: float | str
+    low: float | None
+    high: float | None
+
+    def interval(self) -> tuple[float, float] | None:
+        """Return the 95 % interval as stored; Wilson's for a proportion stored without one; else None."""
+        if self.low is not None and self.high is not None:
+            return self.low, self.high
+        return wilson(self.value, self.n) if self.metric in PROPORTIONS else None
 
 
 def measure(
@@ -50,15 +60,15 @@ def measure(
     *,
     generator: str = "",
     budget: tuple[float, float, int] = (0.0, 0.0, 0),
-    repeat: int | str = "",
+    repeat: int | None = None,
 ) -> Measure:
-    """Return a row with its interval; AUROC is no proportion and gets none."""
-    low, high = wilson(value, n) if metric != "auroc" else ("", "")
+    """Return a row with its interval; what is no proportion, such as AUROC, gets none."""
+    low, high = wilson(value, n) if metric in PROPORTIONS else (None, None)
     return Measure(target, threat, attack, generator, *budget, repeat, metric, value, n, low, high)
 
 
 def to_csv(rows: Iterable[Measure]) -> str:
-    """Return the rows as CSV with a header; floats are written so that they read back equal."""
+    """Return the rows as CSV with a header, None as nothing; floats are written so that they read back equal."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name for field in fields(Measure)])

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from experiments.study.results import Estimate, Result, by_setting, estimate
 from experiments.study.setting import Setting
 from experiments.study.worst_case import bounded_by
-from experiments.tables import TARGETS, Measure, clean, worst
+from experiments.tables import TARGETS, clean, worst
 from experiments.wording import grey_levels
+from server.measures import Measure
 
 Value = str | float | None
 Taken = tuple[float, int] | None

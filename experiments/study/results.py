@@ -9,7 +9,8 @@ from common.folder import RunFolder, read_json, read_lines
 from common.intervals import student
 from experiments.study.grid import Cell
 from experiments.study.setting import Setting, setting_of
-from experiments.tables import Measure, clean, read_measures, worst
+from experiments.tables import clean, read_measures, worst
+from server.measures import Measure
 
 
 @dataclass(frozen=True)

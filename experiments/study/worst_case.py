@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from experiments.study.results import Result
 from experiments.study.setting import Setting
-from experiments.tables import TARGETS, Measure, select, threats, worst
+from experiments.tables import TARGETS, select, threats, worst
 from experiments.wording import listed
+from server.measures import Measure
 
 ALL = "all"
 SAME = "same privacy"

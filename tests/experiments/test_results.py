@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from experiments.results import DATA, arms, cell_text, small_budget
-from experiments.tables import Measure
+from server.measures import Measure
 
 
 def test_four_federations_a_data_set_each_the_other_s_generator() -> None:

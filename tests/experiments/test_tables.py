@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from common.folder import RunFolder
 from common.intervals import wilson
-from experiments.tables import COLUMNS, Measure, clean, over_repeats, read_measures, select, targets, threats, worst
+from experiments.tables import COLUMNS, clean, over_repeats, read_measures, select, targets, threats, worst
+from server.measures import Measure, measure, to_csv
 from server.measures import Measure as Written
-from server.measures import measure, to_csv
 
 HEADER = ",".join(COLUMNS)
 ROW = "int8,clean,none,,0.0,0.0,0,,accuracy,0.5,100,0.4,0.6"
@@ -22,15 +22,15 @@ def write(path: Path, *lines: str) -> Path:
     return path
 
 
-@given(value=st.floats(0, 1), n=st.integers(0, 10**6), repeat=st.one_of(st.just(""), st.integers(0, 99)))
+@given(value=st.floats(0, 1), n=st.integers(0, 10**6), repeat=st.one_of(st.none(), st.integers(0, 99)))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50, deadline=None)
-def test_what_the_evaluator_writes_reads_back_equal(tmp_path: Path, value: float, n: int, repeat: int | str) -> None:
+def test_what_the_evaluator_writes_reads_back_equal(tmp_path: Path, value: float, n: int, repeat: int | None) -> None:
     row = measure("int8", "query", "square", "accuracy", value, n, budget=(8 / 255, 2 / 255, 10), repeat=repeat)
     path = tmp_path / "results.csv"
     path.write_text(to_csv([row]))
     (found,) = read_measures(path)
     assert (found.value, found.n, found.eps, found.steps) == (value, n, 8 / 255, 10)
-    assert found.repeat == (None if repeat == "" else repeat)
+    assert found.repeat == repeat
     assert found.interval() == wilson(value, n)
 
 

@@ -51,8 +51,8 @@ def test_repeats_have_a_mean_whose_interval_is_of_the_images() -> None:
         for number, predictions in enumerate(([0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 0, 1]))
     ]
     rows, _ = attack_rows(Evaluation(repeats=3), Answers(repeats), LABELS, RIGHT, normal=None)
-    assert value(rows, attack="pgd", repeat="", metric="accuracy") == pytest.approx((4 + 3 + 2) / 12)
-    (mean,) = [row for row in rows if row.attack == "pgd" and row.repeat == ""]
+    assert value(rows, attack="pgd", repeat=None, metric="accuracy") == pytest.approx((4 + 3 + 2) / 12)
+    (mean,) = [row for row in rows if row.attack == "pgd" and row.repeat is None]
     assert mean.n == 4
 
 

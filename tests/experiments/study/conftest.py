@@ -11,8 +11,7 @@ from common.config import Experiment
 from experiments.study.grid import Cell
 from experiments.study.results import Result
 from experiments.study.setting import Setting
-from experiments.tables import Measure
-from server.measures import measure
+from server.measures import Measure, measure
 
 BUDGET = (8 / 255, 2 / 255, 10)
 SETTING = Setting("CIFAR-10", "ResNet-9", None, "none", None, None, 8 / 255)

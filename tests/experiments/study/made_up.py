@@ -8,7 +8,7 @@ from common.config import Experiment, parse
 from experiments.study.grid import Cell
 from experiments.study.results import Result
 from experiments.study.setting import setting_of
-from experiments.tables import Measure
+from server.measures import Measure
 
 BUDGET = 8 / 255
 THREATS = ("white-box", "insider", "transfer")

@@ -9,7 +9,7 @@ from experiments.study.grid import Cell
 from experiments.study.outputs import _forget_older, cells_table, results_table
 from experiments.study.results import Result
 from experiments.study.setting import setting_of
-from experiments.tables import Measure
+from server.measures import Measure
 
 EXPERIMENT = parse({"seed": 5}, "test")
 MEASURE = Measure("int8", "clean", "none", "", None, None, None, None, "accuracy", 0.5, 100, 0.4, 0.6)

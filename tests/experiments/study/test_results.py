@@ -9,7 +9,7 @@ from common.config import parse
 from experiments.study.grid import Cell
 from experiments.study.results import Result, by_setting, difference, estimate, values
 from experiments.study.setting import setting_of
-from experiments.tables import Measure
+from server.measures import Measure
 
 
 def made(repeat: int, accuracy: float, **changes: Any) -> Result:
