@@ -10,13 +10,14 @@ from flwr.serverapp.strategy import FedAvg, Strategy
 from common.config import Experiment
 from common.errors import UserError
 from common.loading import load, suggest
-from server.rules.bulyan import bulyan, least_for_bulyan
-from server.rules.centered_clipping import centered_clipping, least_for_centered_clipping
-from server.rules.geometric_median import geometric_median, least_for_geometric_median
-from server.rules.krum import krum, least_for_krum, least_for_multi_krum, multi_krum
-from server.rules.median import least_for_median, median
-from server.rules.strategy import RobustStrategy, Rule
-from server.rules.trimmed_mean import least_for_trimmed_mean, trimmed_mean
+from common.rules.bulyan import bulyan, least_for_bulyan
+from common.rules.centered_clipping import centered_clipping, least_for_centered_clipping
+from common.rules.geometric_median import geometric_median, least_for_geometric_median
+from common.rules.krum import krum, least_for_krum, least_for_multi_krum, multi_krum
+from common.rules.median import least_for_median, median
+from common.rules.rule import Rule
+from common.rules.trimmed_mean import least_for_trimmed_mean, trimmed_mean
+from server.robust_strategy import RobustStrategy
 
 AGGREGATION: dict[str, tuple[type[Strategy] | Rule, str]] = {
     "fedavg": (FedAvg, "mean weighted by records (McMahan et al. 2017); one client can move it anywhere"),

@@ -16,6 +16,7 @@ from common.config import Experiment
 from common.data import Dataset
 from common.exchange import CONFIG, COUNTED, from_record, load_arrays, to_record, told
 from common.folder import RunFolder
+from common.rules.options import TooFewUpdatesError
 from common.seeds import derive
 from server.checks import Expected, Update, check, clean
 from server.introduction import Participant
@@ -25,7 +26,6 @@ from server.message_size import content_bytes
 from server.progress import Progress
 from server.refusal import Refusal
 from server.roster import Attendance
-from server.rules.options import TooFewUpdatesError
 from server.sampling import Present, seeded_sampling
 from server.score import accuracy, logits_of
 

@@ -5,13 +5,13 @@ from functools import partial
 
 import numpy as np
 
-from server.rules.bulyan import bulyan
-from server.rules.centered_clipping import centered_clipping
-from server.rules.columns import Matrix, Vector
-from server.rules.geometric_median import geometric_median
-from server.rules.krum import krum, multi_krum
-from server.rules.median import median
-from server.rules.trimmed_mean import trimmed_mean
+from common.rules.bulyan import bulyan
+from common.rules.centered_clipping import centered_clipping
+from common.rules.columns import Matrix, Vector
+from common.rules.geometric_median import geometric_median
+from common.rules.krum import krum, multi_krum
+from common.rules.median import median
+from common.rules.trimmed_mean import trimmed_mean
 
 RULES: dict[str, Callable[[Matrix], Vector]] = {
     "median": median,

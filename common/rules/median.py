@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector, middle, sorted_blocks
-from server.rules.options import enough
+from common.rules.columns import Matrix, Vector, middle, sorted_blocks
+from common.rules.options import enough
 
 
 def least_for_median() -> int:

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector, sorted_blocks
-from server.rules.options import enough, number
+from common.rules.columns import Matrix, Vector, sorted_blocks
+from common.rules.options import enough, number
 
 
 def least_for_trimmed_mean(beta: float = 0.2) -> int:

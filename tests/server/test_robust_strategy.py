@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 
+from common.rules.columns import Matrix
+from common.rules.median import least_for_median, median
+from common.rules.options import TooFewUpdatesError
+from common.rules.rule import Rule
 from server.aggregation import build_strategy
-from server.rules.columns import Matrix
-from server.rules.median import least_for_median, median
-from server.rules.options import TooFewUpdatesError
-from server.rules.strategy import RobustStrategy, Rule, added, differences_from
+from server.robust_strategy import RobustStrategy, added, differences_from
 
 NAMES = ["median", "trimmed-mean", "krum", "multi-krum", "bulyan", "geometric-median", "centered-clipping"]
 OPTIONS = {"centered-clipping": {"clip_norm": 1.0}}

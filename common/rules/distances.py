@@ -9,7 +9,7 @@ however far a third one is. The sums are numpy's own, not a BLAS library's: they
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector, blocks
+from common.rules.columns import Matrix, Vector, blocks
 
 
 def squared_distances(differences: Matrix) -> Matrix:

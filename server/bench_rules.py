@@ -1,4 +1,4 @@
-"""CPU seconds of one aggregation: ``python -m server.rules.bench [clients] [parameters] [repeats]``."""
+"""CPU seconds of one aggregation: ``python -m server.bench_rules [clients] [parameters] [repeats]``."""
 
 import resource
 import sys
@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from server.aggregation import AGGREGATION, build_strategy
-from server.rules.strategy import RobustStrategy
+from server.robust_strategy import RobustStrategy
 
 _OPTIONS = {"centered-clipping": {"clip_norm": 1.0}}
 _FLOWERS = ("flower:FedMedian", "flower:FedTrimmedAvg", "flower:Krum", "flower:MultiKrum", "flower:Bulyan")

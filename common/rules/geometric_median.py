@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector
-from server.rules.distances import distances_to, pull
-from server.rules.median import median
-from server.rules.options import enough, positive, whole_number
+from common.rules.columns import Matrix, Vector
+from common.rules.distances import distances_to, pull
+from common.rules.median import median
+from common.rules.options import enough, positive, whole_number
 
 SMOOTHING = 1e-6
 """Distances below this share of the typical one count as this share, so that no weight is infinite."""

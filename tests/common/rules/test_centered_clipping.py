@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.rules.centered_clipping import centered_clipping, least_for_centered_clipping
-from server.rules.columns import Matrix, Vector
-from server.rules.options import TooFewUpdatesError
+from common.rules.centered_clipping import centered_clipping, least_for_centered_clipping
+from common.rules.columns import Matrix, Vector
+from common.rules.options import TooFewUpdatesError
 
 
 def by_the_book(updates: Matrix, clip_norm: float, iterations: int) -> Vector:

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.rules.bulyan import bulyan, choice, least_for_bulyan, mean_around_the_middle
-from server.rules.columns import Matrix
-from server.rules.distances import squared_distances
-from server.rules.options import TooFewUpdatesError
-from tests.server.rules.test_krum import ranking_by_the_book
+from common.rules.bulyan import bulyan, choice, least_for_bulyan, mean_around_the_middle
+from common.rules.columns import Matrix
+from common.rules.distances import squared_distances
+from common.rules.options import TooFewUpdatesError
+from tests.common.rules.test_krum import ranking_by_the_book
 
 
 def bulyan_by_the_book(updates: list[list[Fraction]], malicious: int) -> list[Fraction]:

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from server.rules.columns import Matrix, Vector
-from server.rules.geometric_median import geometric_median, least_for_geometric_median
-from server.rules.options import TooFewUpdatesError
+from common.rules.columns import Matrix, Vector
+from common.rules.geometric_median import geometric_median, least_for_geometric_median
+from common.rules.options import TooFewUpdatesError
 
 
 def sum_of_distances(point: Vector, updates: Matrix) -> float:

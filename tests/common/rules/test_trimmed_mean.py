@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import trim_mean
 
-from server.rules.options import TooFewUpdatesError
-from server.rules.trimmed_mean import least_for_trimmed_mean, trimmed, trimmed_mean
+from common.rules.options import TooFewUpdatesError
+from common.rules.trimmed_mean import least_for_trimmed_mean, trimmed, trimmed_mean
 
 
 @given(seed=st.integers(0, 2**32), clients=st.integers(5, 20), beta=st.sampled_from([0.0, 0.2, 0.25, 0.4, 0.49]))

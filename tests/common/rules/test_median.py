@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from server.rules.columns import Matrix
-from server.rules.median import median
-from server.rules.options import TooFewUpdatesError
+from common.rules.columns import Matrix
+from common.rules.median import median
+from common.rules.options import TooFewUpdatesError
 
 
 @given(updates=arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=9), elements=st.floats(-1e38, 1e38)))

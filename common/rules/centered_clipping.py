@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector
-from server.rules.distances import distances_to, pull
-from server.rules.options import enough, positive, whole_number
+from common.rules.columns import Matrix, Vector
+from common.rules.distances import distances_to, pull
+from common.rules.options import enough, positive, whole_number
 
 
 def least_for_centered_clipping(clip_norm: float | None = None, iterations: int = 3) -> int:

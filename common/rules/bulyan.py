@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector, middle, sorted_blocks
-from server.rules.distances import squared_distances
-from server.rules.krum import ranking
-from server.rules.options import enough, whole_number
+from common.rules.columns import Matrix, Vector, middle, sorted_blocks
+from common.rules.distances import squared_distances
+from common.rules.krum import ranking
+from common.rules.options import enough, whole_number
 
 
 def least_for_bulyan(num_malicious_nodes: int | None = None) -> int:

@@ -1,7 +1,6 @@
 """The Flower strategy that every robust rule runs in."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -11,18 +10,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 from numpy.typing import NDArray
 
-from server.rules.columns import Matrix, Vector
-from server.rules.options import whole_number
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A rule as pure functions, which take the same options by keyword."""
-
-    aggregate: Callable[..., Vector]
-    """(differences [clients, parameters], options) → [parameters]; raises TooFewUpdatesError."""
-    least: Callable[..., int]
-    """(options) → the fewest updates that it works with; raises ValueError with one sentence on a wrong option."""
+from common.rules.columns import Matrix, Vector
+from common.rules.options import whole_number
+from common.rules.rule import Rule
 
 
 class RobustStrategy(FedAvg):

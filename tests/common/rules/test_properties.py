@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from server.rules.centered_clipping import centered_clipping
-from server.rules.columns import WIDTH, Matrix
-from tests.server.rules.updates_fixture import RULES, malicious
+from common.rules.centered_clipping import centered_clipping
+from common.rules.columns import WIDTH, Matrix
+from tests.common.rules.updates_fixture import RULES, malicious
 
 EVERY_RULE = pytest.mark.parametrize("name", RULES)
 WITHOUT_A_FIXED_CENTER = pytest.mark.parametrize("name", [name for name in RULES if name != "centered-clipping"])

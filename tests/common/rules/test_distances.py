@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from server.rules.columns import Matrix
-from server.rules.distances import distances_to, pull, squared_distances
-from server.rules.krum import krum, ranking
-from server.rules.strategy import differences_from
+from common.rules.columns import Matrix
+from common.rules.distances import distances_to, pull, squared_distances
+from common.rules.krum import krum, ranking
+from server.robust_strategy import differences_from
 
 MATRICES = arrays(
     np.float64,

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.rules.columns import Matrix, Vector
-from server.rules.krum import krum, least_for_krum, least_for_multi_krum, multi_krum, ranking
-from server.rules.options import TooFewUpdatesError
+from common.rules.columns import Matrix, Vector
+from common.rules.krum import krum, least_for_krum, least_for_multi_krum, multi_krum, ranking
+from common.rules.options import TooFewUpdatesError
 
 
 def ranking_by_the_book(updates: list[list[Fraction]], malicious: int) -> list[int]:

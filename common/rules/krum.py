@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from server.rules.columns import Matrix, Vector, mean_of_rows
-from server.rules.distances import squared_distances
-from server.rules.options import enough, whole_number
+from common.rules.columns import Matrix, Vector, mean_of_rows
+from common.rules.distances import squared_distances
+from common.rules.options import enough, whole_number
 
 
 def least_for_krum(num_malicious_nodes: int | None = None) -> int:
