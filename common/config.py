@@ -90,6 +90,27 @@ class AdversarialTraining(Section):
     steps: Count = 10
 
 
+class Misbehaviour(Section):
+    """How a peer abuses the peer-to-peer protocol itself, whatever it trains; ``docs/braintorrent.md`` shows each."""
+
+    kind: Literal[
+        "version-inflation",
+        "count-inflation",
+        "sign-flip",
+        "scaling",
+        "stale-replay",
+        "silent",
+        "slow",
+        "garbage",
+    ]
+    """What it answers: a version that rises without training, more records than it has, its update negated or scaled,
+    its first model under new versions, nothing, everything late, or random bytes."""
+    factor: Annotated[float, Field(gt=0, le=1e9)] = 10.0
+    """``count-inflation``: times its records; ``sign-flip`` and ``scaling``: times its update."""
+    seconds: Annotated[float, Field(ge=0, le=86_400)] = 3600.0
+    """``slow``: how late it answers."""
+
+
 class Client(Section):
     """One participant, or ``count`` alike."""
 
@@ -103,6 +124,8 @@ class Client(Section):
     """Train with DP-SGD? None follows ``privacy.enabled``; a malicious client may say false and ignore it."""
     adversarial_training: AdversarialTraining | None = None
     """Independent of the strategy: also a poisoner may do it."""
+    misbehaviour: Misbehaviour | None = None
+    """Only where there is no server: how this peer abuses the protocol. Independent of the strategy, too."""
 
 
 class Federation(Section):
@@ -132,6 +155,42 @@ class Federation(Section):
     """``int8``: clients send their updates in 8 bits a weight, with error feedback; a quarter of the bytes."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one client's training. Floating-point sums depend on it, so it belongs to the description."""
+
+
+class Peers(Section):
+    """A federation without a server; read only where ``protocol`` is not ``server``.
+
+    ``federation.rounds`` counts local updates a peer, on average: N peers train once each, then (rounds - 1) · N local
+    updates follow, each begun by an initiator. ``federation.strikes_limit`` and ``norm_limit`` hold between peers, too.
+    """
+
+    order: Literal["random", "shuffled", "timers"] = "random"
+    """Who initiates: anyone by seed (the paper); each peer once a round, in an order by seed; or each peer on its own
+    random timer, which only real processes have and nobody can repeat."""
+    initiators: Count = 1
+    """Peers that update at the same time, each from what was there before; 1 is the paper's. More can train in
+    parallel."""
+    merge: str = "mean"
+    """``mean`` (weighted by records), ``alone`` (nothing is merged), or a hardened rule: ``median``, ``trimmed-mean``,
+    ``krum``, ``norm-clipping``, ``centered-clipping``, all around the peer's own model."""
+    merge_options: dict[str, Any] = Field(default_factory=dict)
+    denominator: Literal["participants", "all"] = "participants"
+    """Of the sample-weighted mean: the records of those that are merged (the paper), or of all peers, the merging
+    peer's own model standing in for those that have nothing new."""
+    keep_optimizer: bool = True
+    """Each peer's optimiser goes on from its last local update; false: it starts afresh in each."""
+    records_limit: Count | None = None
+    """No claimed number of records counts for more than this; None: all are believed."""
+    refuse_repeats: bool = False
+    """Refuse a model that is the one merged last from the same peer, under a new version."""
+    ping_timeout: Annotated[float, Field(gt=0)] = 5.0
+    """Seconds that a peer waits for another's version."""
+    pull_timeout: Annotated[float, Field(gt=0)] = 60.0
+    """Seconds that a peer waits for another's model."""
+    turn_timeout: Annotated[float, Field(gt=0)] = 600.0
+    """Seconds that a peer waits for those before it in the order; then it goes on without them."""
+    timer_seconds: Annotated[float, Field(gt=0)] = 30.0
+    """``order = "timers"``: mean of the exponential time between a peer's local updates."""
 
 
 class Compression(Section):
@@ -207,7 +266,7 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}$")] = "experiment"
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 1
-    protocol: Literal["server"] = "server"
+    protocol: Literal["server", "braintorrent"] = "server"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     data: Data = Data()
     model: Model = Model()
@@ -215,6 +274,7 @@ class Experiment(Section):
     privacy: Privacy = Privacy()
     clients: tuple[Client, ...] = (Client(), Client())
     federation: Federation = Federation()
+    peers: Peers = Peers()
     compression: Compression = Compression()
     evaluation: Evaluation = Evaluation()
     thresholds: Thresholds = Thresholds()
@@ -236,7 +296,28 @@ class Experiment(Section):
             raise ValueError(f"data.partition lists {len(self.data.partition)} sizes for {len(roster)} clients")
         if self.federation.quorum is not None and self.federation.quorum > len(roster):
             raise ValueError(f"federation.quorum = {self.federation.quorum} exceeds the {len(roster)} clients")
+        self._check_protocol(roster)
         return self
+
+    def _check_protocol(self, roster: tuple[Client, ...]) -> None:
+        if self.protocol == "server":
+            if self.peers != Peers():
+                raise ValueError("peers: there is a server; set protocol = 'braintorrent', or leave the section out")
+            if bad := [str(client.name) for client in roster if client.misbehaviour]:
+                raise ValueError(
+                    f"clients: '{bad[0]}' has a misbehaviour, which only peers have; see strategies instead"
+                )
+            return
+        if len(roster) < 2:
+            raise ValueError(f"protocol = '{self.protocol}' needs at least two peers")
+        if self.peers.initiators > len(roster):
+            raise ValueError(f"peers.initiators = {self.peers.initiators} exceeds the {len(roster)} peers")
+        if self.federation.aggregation != "fedavg":
+            raise ValueError("federation.aggregation is a server's; name the peers' rule in peers.merge")
+        if self.federation.update_compression != "none":
+            raise ValueError(
+                "federation.update_compression = 'int8' is for updates to a server; peers send whole models"
+            )
 
     def roster(self) -> tuple[Client, ...]:
         """Return every client singly, with its name; position = partition id."""
@@ -286,6 +367,8 @@ class Experiment(Section):
         tree = json.loads(self.model_dump_json(exclude_none=True))
         tree.pop("description", None)
         tree["data"].pop("path", None)
+        if self.protocol == "server":
+            tree.pop("peers")
         if federation_only:
             for key in ("name", "evaluation", "compression", "thresholds"):
                 tree.pop(key, None)
