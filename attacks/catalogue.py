@@ -1,11 +1,14 @@
 """The attacks by name."""
 
+from dataclasses import replace
+
 from torch import Tensor, nn
 
 from attacks import library, user
 from attacks.fgsm import fgsm
 from attacks.method import Method, Order
 from attacks.pgd import pgd
+from attacks.square import square
 from common.errors import UserError
 from common.loading import is_reference, suggest
 
@@ -42,12 +45,22 @@ def _pgd(model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> Tens
     )
 
 
+_LIBRARY_SQUARE = library.method("torchattacks:Square")
+
+
+def _square(model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> object:
+    if labels.ndim == 1:
+        return _LIBRARY_SQUARE.run(model, images, labels, order)
+    return square(model, images, labels, eps=order.eps, queries=order.queries, seed=order.seed, targeted=order.targeted)
+
+
 _BUILT_IN = {
     "fgsm": Method(
         run=_fgsm,
         summary="one full step along the sign of the gradient (arXiv 1412.6572)",
         options=lambda: ("eps",),
         per_record=True,
+        segmentation=True,
         ours=True,
     ),
     "pgd": Method(
@@ -56,10 +69,11 @@ _BUILT_IN = {
         options=lambda: ("eps", "step_size", "steps", "seed"),
         random_start=True,
         per_record=True,
+        segmentation=True,
         ours=True,
     ),
     "fab": library.method("torchattacks:FAB"),
-    "square": library.method("torchattacks:Square"),
+    "square": replace(_LIBRARY_SQUARE, run=_square, segmentation=True),
     "autoattack": Method(
         run=library.autoattack,
         summary="the standard AutoAttack, 100 steps and 5000 queries; minutes for some dozen images (arXiv 2003.01690)",

@@ -15,10 +15,10 @@ from attacks.method import Method, Order
 from attacks.pgd import random_start
 from common.errors import UserError
 from common.progress import track
-from common.records import as_float
+from common.records import Task, as_float
 from common.seeds import derive, torch_generator
 
-__all__ = ["ATTACKS", "craft", "find", "options"]
+__all__ = ["ATTACKS", "check_task", "craft", "find", "options"]
 
 
 def craft(
@@ -55,9 +55,10 @@ def craft(
 
     Args:
         name: see ``ATTACKS``; or ``file.py:function``.
-        model: logits [N, classes] from images in [0, 1]; it owns its normalisation.
+        model: logits [N, classes], or for segmentation [N, classes, H, W], from images in [0, 1]; it owns its
+            normalisation.
         images: [N, C, H, W], uint8 or float in [0, 1].
-        labels: int64 [N]; the classes to leave, or with ``targeted`` those to reach.
+        labels: int64 [N], or masks [N, H, W]; the classes to leave, or with ``targeted`` those to reach.
         eps: the budget in units of [0, 1]: the largest change of a value, or the L2 length of an image's change for
             the attacks that say so; those that know no budget are checked for their range only.
         step_size: change of a value in one step, in units of [0, 1].
@@ -67,6 +68,7 @@ def craft(
         targeted: see ``labels``.
         stop_when_fooled: for ``fgsm`` and ``pgd``: an image is left alone from its first success, a clean one that is
             already misclassified included. Never fools fewer images; see ``attacks.pgd`` for when to leave it off.
+            Not for segmentation, where no single answer is right or wrong.
         fooled_by: the model that must be fooled for that, where it is not the one whose gradients are followed.
         project: see above.
         title: shown as progress; empty shows nothing.
@@ -80,6 +82,9 @@ def craft(
     """
     method = find(name)
     _check_options(name, method, eps, step_size, steps, queries, targeted)
+    check_task(name, method, "segmentation" if labels.ndim == 3 else "classification")
+    if stop_when_fooled and labels.ndim == 3:
+        raise UserError(f"attack '{name}': stop_when_fooled needs one answer an image; leave it off for masks")
     with torch.inference_mode(False):
         clean, labels = as_float(images).to(torch.float32).clone(), labels.clone()
     _check_images(name, clean, labels)
@@ -102,7 +107,7 @@ def craft(
     results = []
     with undisturbed(*models, channels_last=method.ours and is_wide(model)):
         seed_everything(derive(seed, "attack", name))
-        classes, size = _probe(name, method, model, clean[:1].to(device), device)
+        classes, size = _probe(name, method, model, clean[:1].to(device), labels[:1], device)
         _check_labels(name, labels, classes)
         start = random_start(clean, eps, torch_generator(seed, "attack", name)) if method.random_start else None
         begins = range(0, len(clean), size)
@@ -141,13 +146,24 @@ def _settle(name: str, method: Method, clean: Tensor, found: object, eps: float,
     return budget.check(clean, found, eps, method.norm, name)
 
 
-def _probe(name: str, method: Method, model: nn.Module, image: Tensor, device: torch.device) -> tuple[int, int]:
-    """Return the number of classes and the batch size, from one image."""
+def check_task(name: str, method: Method, task: Task) -> None:
+    """Raise UserError if an attack on single answers is asked to attack masks."""
+    if task == "segmentation" and not method.segmentation:
+        able = ", ".join(f"'{known}'" for known in ATTACKS if find(known).segmentation)
+        raise UserError(f"attack '{name}' knows one class an image, not one a pixel; for segmentation use {able}")
+
+
+def _probe(
+    name: str, method: Method, model: nn.Module, image: Tensor, label: Tensor, device: torch.device
+) -> tuple[int, int]:
+    """Return the number of classes and the batch size, from one image and its label."""
     with torch.no_grad():
         logits = model(image)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != 1:
+    pixels = label.shape[1:]
+    if not isinstance(logits, Tensor) or (logits.ndim, len(logits), logits.shape[2:]) != (label.ndim + 1, 1, pixels):
         shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise UserError(f"attack '{name}' needs a model that returns logits [N, classes]; this one returns {shape}")
+        wanted = f"[N, {', '.join(map(str, ('classes', *pixels)))}]"
+        raise UserError(f"attack '{name}' needs a model that returns logits {wanted}; this one returns {shape}")
     classes = logits.shape[1]
     if classes < method.least_classes:
         other = "; use 'autoattack', which leaves out what needs more" if method.least_classes > 2 else ""
@@ -181,9 +197,11 @@ def _check_options(
 def _check_images(name: str, images: Tensor, labels: Tensor) -> None:
     if images.ndim != 4:
         raise UserError(f"attack '{name}': images must be [N, C, H, W]; got shape {tuple(images.shape)}")
-    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+    shapes = (images.shape[:1], (len(images), *images.shape[2:]))
+    if labels.dtype != torch.int64 or labels.shape not in shapes:
         found = f"{labels.dtype} of shape {tuple(labels.shape)}"
-        raise UserError(f"attack '{name}': labels must be int64 of shape [{len(images)}]; got {found}")
+        wanted = f"[{len(images)}]" + (f" or {list(shapes[1])}" if labels.ndim == 3 else "")
+        raise UserError(f"attack '{name}': labels must be int64 of shape {wanted}; got {found}")
     if len(images) and not bool(((images >= 0) & (images <= 1)).all()):
         span = f"from {float(images.min()):g} to {float(images.max()):g}"
         raise UserError(

@@ -1,7 +1,9 @@
 """Is the evaluation to be believed? Checks that flag an attack which failed rather than a model which resisted.
 
 Every function but ``measure_gradients`` is pure: measured numbers in, findings out; an empty tuple says that nothing is
-amiss. Accuracies are robust accuracies, fractions in [0, 1], over the same ``n`` images. Sources: Athalye et al. 2018
+amiss. Accuracies are robust accuracies, fractions in [0, 1], over the same ``n`` images. They may be mean Dice instead,
+with ``score="dice"``: a score in [0, 1] scatters no more than right and wrong of the same mean, so that the tests, made
+for these, flag less of it and never more. Sources: Athalye et al. 2018
 (arXiv 1802.00420), Carlini et al. 2019 (arXiv 1902.06705), Croce & Hein 2020 (arXiv 2003.01690), Pintor et al. 2022
 (arXiv 2106.09947).
 """
@@ -68,7 +70,14 @@ def is_credible(findings: Sequence[Finding]) -> bool:
 
 
 def check_weaker_threat(
-    threat: str, accuracy: float, white_box: float, n: int, *, target: str = "", only: tuple[int, int] | None = None
+    threat: str,
+    accuracy: float,
+    white_box: float,
+    n: int,
+    *,
+    target: str = "",
+    only: tuple[int, int] | None = None,
+    score: str = "accuracy",
 ) -> tuple[Finding, ...]:
     """Flag a query or transfer attack that beats white-box: whoever holds the model can do all that others can.
 
@@ -80,21 +89,28 @@ def check_weaker_threat(
         white_box: under white-box gradients.
         n: images that both were measured on.
         target: ``fp32`` or ``int8``, for the sentence.
-        only: images fooled by ``threat`` alone and by white-box alone. Where known the test is exact and paired
-            (McNemar); otherwise the two accuracies are compared as if independent, which flags less.
+        only: images fooled by ``threat`` alone and by white-box alone, or more by the one than by the other. Where
+            known the test is exact and paired (McNemar's, the sign test); otherwise the two accuracies are compared as
+            if independent, which flags less.
+        score: what an accuracy is called, for the sentence.
     """
     beaten = _more_often(*only) if only is not None else _lower(accuracy, white_box, n)
     if not beaten:
         return ()
     return _unreliable(
-        f"{_of(target)}a {threat} attack leaves {_percent(accuracy)} where white-box gradients leave "
-        f"{_percent(white_box)} of the same {n} images: the white-box attack is not the worst case"
+        f"{_of(target)}a {threat} attack leaves {_share(accuracy, score)} where white-box gradients leave "
+        f"{_percent(white_box)} {_over(score)} the same {n} images: the white-box attack is not the worst case"
     )
 
 
-def check_single_step(pgd: float, fgsm: float, n: int, *, target: str = "") -> tuple[Finding, ...]:
-    """Flag PGD that is weaker than FGSM beyond chance, at one budget on the same ``n`` images."""
-    if not _lower(fgsm, pgd, n):
+def check_single_step(
+    pgd: float, fgsm: float, n: int, *, target: str = "", only: tuple[int, int] | None = None
+) -> tuple[Finding, ...]:
+    """Flag PGD that is weaker than FGSM beyond chance, at one budget on the same ``n`` images.
+
+    ``only``: images that FGSM alone and PGD alone fools, or one more than the other; as for ``check_weaker_threat``.
+    """
+    if not (_more_often(*only) if only is not None else _lower(fgsm, pgd, n)):
         return ()
     return _unreliable(
         f"{_of(target)}many small steps (PGD, {_percent(pgd)}) hurt less than a single one (FGSM, {_percent(fgsm)}; "
@@ -129,13 +145,16 @@ def check_budgets(accuracies: Sequence[tuple[float, float]], n: int, *, target: 
     )
 
 
-def check_unbounded(accuracy: float, n: int, *, target: str = "") -> tuple[Finding, ...]:
-    """Flag accuracy that survives an unbounded attack (``UNBOUNDED``), which can turn any image into any other."""
+def check_unbounded(accuracy: float, n: int, *, target: str = "", score: str = "accuracy") -> tuple[Finding, ...]:
+    """Flag accuracy that survives an unbounded attack (``UNBOUNDED``), which can turn any image into any other.
+
+    ``score``: what it is called, for the sentence.
+    """
     if wilson(accuracy, n)[0] <= SURVIVORS_SHARE:
         return ()
     return _unreliable(
-        f"{_of(target)}an unbounded attack (eps = 1) leaves {_percent(accuracy)} of {n} images: the attack fails, "
-        "not the model resists"
+        f"{_of(target)}an unbounded attack (eps = 1) leaves {_share(accuracy, score)} {_over(score)} {n} images: "
+        "the attack fails, not the model resists"
     )
 
 
@@ -155,9 +174,9 @@ def measure_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Gradi
     """Measure the input gradients of the cross-entropy at the clean images; leaves no trace on the model.
 
     Args:
-        model: logits [N, classes] from images in [0, 1].
+        model: logits [N, classes], or [N, classes, H, W], from images in [0, 1].
         images: [N, C, H, W], uint8 or float in [0, 1], at least one.
-        labels: int64 [N], the true classes.
+        labels: int64 [N], the true classes, or masks [N, H, W].
 
     Raises:
         UserError: the model's output has no gradient.
@@ -209,6 +228,14 @@ def _of(target: str) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
+
+
+def _share(value: float, score: str) -> str:
+    return _percent(value) if score == "accuracy" else f"a {score.capitalize()} of {_percent(value)}"
+
+
+def _over(score: str) -> str:
+    return "of" if score == "accuracy" else "on"
 
 
 def _grey(eps: float) -> str:

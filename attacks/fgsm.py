@@ -9,9 +9,9 @@ def fgsm(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, target
     """Return ``images`` moved by ``eps`` along the sign of the gradient, clipped to [0, 1]. One forward, one backward.
 
     Args:
-        model: logits [N, classes] from images; frozen and in eval mode.
+        model: logits [N, classes], or [N, classes, H, W], from images; frozen and in eval mode.
         images: float32 [N, C, H, W] in [0, 1].
-        labels: int64 [N]; the labels to leave, or with ``targeted`` those to reach.
+        labels: int64 [N], or masks [N, H, W]; the labels to leave, or with ``targeted`` those to reach.
         eps: largest change of a value, in units of [0, 1].
         targeted: see ``labels``.
 

@@ -12,17 +12,17 @@ def input_gradient(
 ) -> tuple[Tensor, Tensor]:
     """Return the direction that fools the model, and the logits on the way: one forward, one backward.
 
-    The loss is the cross-entropy summed, not averaged, over the images, so each image's gradient is its own and
-    does not shrink with the batch. Parameter gradients are not computed.
+    The loss is the cross-entropy summed, not averaged, over the images (and for segmentation over their pixels), so
+    each image's gradient is its own and does not shrink with the batch. Parameter gradients are not computed.
 
     Args:
-        model: logits [N, classes] from images.
+        model: logits [N, classes] from images, or [N, classes, H, W].
         images: [N, C, H, W] in [0, 1].
-        labels: int64 [N]; the labels to leave, or with ``targeted`` those to reach.
+        labels: int64 [N], or [N, H, W]; the labels to leave, or with ``targeted`` those to reach.
         targeted: see ``labels``.
 
     Returns:
-        The ascent direction [N, C, H, W], and the logits [N, classes], detached.
+        The ascent direction [N, C, H, W], and the logits, detached.
 
     Raises:
         UserError: the model's output has no gradient.

@@ -53,6 +53,7 @@ class Method:
         least_classes: it fails on models with fewer.
         per_record: what it does to an image follows from that image, its label, its place and the seed alone; others
             may draw from one stream for a whole batch, where one image decides what is drawn for the next.
+        segmentation: it can attack models that give a class to every pixel.
         ours: it is this package's own, so it may be given weights in another layout.
     """
 
@@ -66,4 +67,5 @@ class Method:
     random_start: bool = False
     least_classes: int = 2
     per_record: bool = False
+    segmentation: bool = False
     ours: bool = False

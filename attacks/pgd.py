@@ -33,15 +33,16 @@ def pgd(
     transfer and for adversarial training keep all the steps.
 
     Args:
-        model: logits [N, classes] from images; frozen and in eval mode. Its gradients are followed.
+        model: logits [N, classes], or [N, classes, H, W], from images; frozen and in eval mode. Its gradients are
+            followed.
         images: float32 [N, C, H, W] in [0, 1].
-        labels: int64 [N]; the labels to leave, or with ``targeted`` those to reach.
+        labels: int64 [N], or masks [N, H, W]; the labels to leave, or with ``targeted`` those to reach.
         eps: largest change of a value, in units of [0, 1].
         step_size: change of a value in one step.
         steps: at least 1.
         start: first change [N, C, H, W] (see ``random_start``); None starts at the clean images.
         targeted: see ``labels``.
-        stop_when_fooled: see above.
+        stop_when_fooled: see above; not for masks.
         fooled_by: who must be fooled for an image to stop; None: ``model``. One more forward a step.
 
     Raises:

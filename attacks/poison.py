@@ -62,11 +62,13 @@ def adversarial_copies(
     - ``"random"``: uniform among the classes other than the true one.
     - ``"target:K"``: class K, also for a record that is of class K already.
 
+    Masks follow the same rules pixel by pixel; only fgsm, pgd, square and users' attacks know them.
+
     Changes of a minimum-norm attack (FAB) beyond the budget are moved into it rather than dropped. Once any record is
     replaced all images are float32 in [0, 1], and the records outside ``index`` are the same images as before.
 
     Args:
-        model: logits [N, classes] from images in [0, 1].
+        model: logits [N, classes], or for segmentation [N, classes, H, W], from images in [0, 1].
         records: N records.
         index: int64 [M], distinct record numbers.
         attack, eps, step_size, steps: see ``attacks.craft.craft``.
@@ -103,7 +105,7 @@ def adversarial_copies(
 
 
 def flip_labels(records: Records, index: Tensor, *, labels: str = "random", classes: int, seed: int) -> Records:
-    """Return the records with the labels at ``index`` changed and every image as it was.
+    """Return the records with the labels at ``index`` changed, masks pixel by pixel, and every image as it was.
 
     Args:
         records: N records.

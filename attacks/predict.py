@@ -11,8 +11,9 @@ BATCH = 128
 
 
 def predict(model: nn.Module, images: Tensor) -> Tensor:
-    """Return the predicted classes, int64 [N] on the CPU, of images [N, C, H, W] (uint8, or float in [0, 1]).
+    """Return the predicted classes, int64 on the CPU, of images [N, C, H, W] (uint8, or float in [0, 1]).
 
+    [N], or for a segmentation model masks [N, H, W]; where there are no images, [0].
     The model is asked in eval mode; its modes and the global random state are as before.
     """
     device = device_of(model, images)

@@ -17,8 +17,9 @@ def method(name: str) -> Method:
     """Return the attack that ``file.py:function`` names.
 
     The function is called as ``function(model, images, labels, **those of OFFERED that it names)``, batch by batch,
-    with images float32 [N, C, H, W] in [0, 1] and int64 labels [N]; it returns the changed images. Its budget is
-    L∞. It may call ``backward`` and draw from any global generator: these are seeded before and restored after.
+    with images float32 [N, C, H, W] in [0, 1] and int64 labels [N], or masks [N, H, W] for segmentation; it returns the
+    changed images. Its budget is L∞. It may call ``backward`` and draw from any global generator: these are seeded
+    before and restored after.
 
     Raises:
         UserError: the file or function is not there, is not callable, or demands an argument that we do not have.
@@ -38,6 +39,7 @@ def method(name: str) -> Method:
         options=lambda: tuple(key for key in accepted if key != "targeted"),
         gradients=False,  # whether it needs them only it knows
         targeted="targeted" in accepted,
+        segmentation=True,  # likewise
     )
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from flwr.app import ConfigRecord, Message
 
+from clients.image_facts import ImageFacts
 from common.code import code_digest
 from common.config import Experiment, parse_toml
 from common.data import Dataset
@@ -41,6 +42,11 @@ class Asked:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     counted: int = 0
+
+    @property
+    def images(self) -> ImageFacts:
+        """What the run's images are like, as a model must know it."""
+        return ImageFacts(self.classes, self.channels, self.image_size, self.mean, self.std)
 
     def check_data(self, dataset: Dataset, owner: str) -> None:
         """Refuse to train on data that are not like the server's. Raises UserError."""

@@ -35,7 +35,7 @@ class Holding:
 def simulated_holding(experiment: Experiment, number: int) -> Holding:
     """Return what a simulated client holds: its part of the description's data. Raises UserError."""
     dataset = _prepared(experiment.data.model_dump_json())
-    return Holding(dataset, partition(dataset.train.labels, len(experiment.roster()), experiment.data)[number])
+    return Holding(dataset, partition(dataset.train.strata, len(experiment.roster()), experiment.data)[number])
 
 
 def hospital_holding(hospital: Hospital) -> Holding:
@@ -52,7 +52,7 @@ def hospital_holding(hospital: Hospital) -> Holding:
         return Holding(dataset, np.arange(len(dataset.train), dtype=np.int64))
     part, parts = hospital.share
     dataset = _prepared(hospital.data.model_dump_json())
-    return Holding(dataset, partition(dataset.train.labels, parts, hospital.data)[part])
+    return Holding(dataset, partition(dataset.train.strata, parts, hospital.data)[part])
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from common.config import Client, Experiment
 from common.errors import UserError
+from common.optimizer_state import KeptOptimizer
 from common.privacy import Ledger, Plan
 from common.private_training import train_privately
 from common.records import Records
@@ -32,6 +33,7 @@ class Setting:
         device: where to train.
         ledger: this client's privacy ledger; training privately enters what it spent.
         plan: how to train privately; None: without differential privacy.
+        optimizer: the optimiser's state between this client's local updates, where it is kept; None: it is not.
         discreet: the server is somebody else's, so what an exception says, which may quote records, is kept from it.
     """
 
@@ -44,6 +46,7 @@ class Setting:
     ledger: Ledger
     plan: Plan | None = None
     discreet: bool = False
+    optimizer: KeptOptimizer | None = None
 
     def fixed_seed(self, *purpose: str | int) -> int:
         """Return a seed that this client has in every round."""
@@ -85,7 +88,9 @@ class Honest:
         setting = self.setting
         training, title, seed = setting.experiment.training, setting.title("training"), setting.round_seed("training")
         if setting.plan is None:
-            return train(model, records, training, seed=seed, device=setting.device, title=title)
+            return train(
+                model, records, training, seed=seed, device=setting.device, kept=setting.optimizer, title=title
+            )
         metrics, _ = train_privately(
             model,
             records,
@@ -96,6 +101,7 @@ class Honest:
             seed=seed,
             device=setting.device,
             ledger=setting.ledger,
+            kept=setting.optimizer,
             title=title,
         )
         return metrics

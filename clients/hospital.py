@@ -147,7 +147,7 @@ def load_hospital(path: str | Path) -> Hospital:
         raise UserError(f"{file} could not be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file} is not valid TOML: {error}") from None
-    return validated(Hospital, _resolved(tree, file.parent), str(file))
+    return validated(Hospital, resolved_hospital(tree, file.parent), str(file))
 
 
 def write_hospital(path: Path, hospital: Hospital) -> None:
@@ -187,12 +187,12 @@ def _following_epsilon(experiment: Experiment, client: Client) -> float:
 @functools.lru_cache(maxsize=4)
 def _share_sizes(data: str, parts: int) -> tuple[int, ...]:
     described = Data.model_validate_json(data)
-    return tuple(len(share) for share in partition(prepare(described).train.labels, parts, described))
+    return tuple(len(share) for share in partition(prepare(described).train.strata, parts, described))
 
 
-def _resolved(tree: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the file's values with absolute paths, found by the keys that an experiment has for the same things."""
-    own = {"strategy", "options", "adversarial_training"} & tree.keys()
+def resolved_hospital(tree: dict[str, Any], base: Path) -> dict[str, Any]:
+    """Return a hospital file's values with absolute paths; ``base`` is the folder that relative ones start from."""
+    own = {"strategy", "options", "adversarial_training"} & tree.keys()  # keys that an experiment has, too
     resolved: dict[str, Any] = tree | resolve({key: tree[key] for key in own}, base, "clients")
     if "data" in tree:
         resolved["data"] = resolve(tree["data"], base, "data")

@@ -23,6 +23,7 @@ from common.errors import UserError
 from common.exchange import CLIENT, from_record, to_record
 from common.folder import read_arrays, write_arrays, write_text
 from common.privacy import Ledger, Plan
+from common.tree import KINDS
 
 try:
     import fcntl
@@ -204,7 +205,7 @@ def _without_folders(value: Any) -> Any:
         return {key: _without_folders(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_folders(item) for item in value]
-    if isinstance(value, str) and value.startswith(("npz:", "folder:")):
+    if isinstance(value, str) and value.startswith(KINDS):
         return f"{value.partition(':')[0]}:{Path(value.partition(':')[2]).name}"
     return local_name(value) if isinstance(value, str) else value
 

@@ -22,6 +22,7 @@ from torch import nn
 from clients.asked import Asked
 from clients.holding import Holding, hospital_holding, simulated_holding
 from clients.hospital import Hospital, load_hospital, local_name
+from clients.image_facts import ImageFacts
 from clients.memory import InFlower, InFolder, Memory, run_key
 from common.config import Client, Compression, Evaluation, Experiment, Model, Thresholds
 from common.errors import UserError
@@ -65,13 +66,24 @@ class Place:
         with _own_affair(self.hospital.name if self.hospital else None, problem, kind):
             yield
 
-    def model(self, asked: Asked) -> nn.Module:
+    def model(self, images: ImageFacts) -> nn.Module:
         """Return the run's model, untrained, on the CPU. Raises UserError as ``common.models.build``."""
-        model, classes, size = self.experiment.model, len(asked.classes), asked.image_size
-        if is_reference(model.name):
-            with self.own_affair(f"its copy of model.name = '{local_name(model.name)}' cannot be used"):
-                return build(model, asked.channels, classes, asked.mean, asked.std, seed=0, image_size=size)
-        return build(model, asked.channels, classes, asked.mean, asked.std, seed=0, image_size=size)
+        if is_reference(self.experiment.model.name):
+            with self.own_affair(f"its copy of model.name = '{local_name(self.experiment.model.name)}' cannot be used"):
+                return self._built(images)
+        return self._built(images)
+
+    def _built(self, images: ImageFacts) -> nn.Module:
+        return build(
+            self.experiment.model,
+            images.channels,
+            len(images.classes),
+            images.mean,
+            images.std,
+            seed=0,
+            image_size=images.image_size,
+            task=self.holding.dataset.task,
+        )
 
     def device(self) -> torch.device:
         """Return where to train. Raises UserError: the description wants a GPU and there is none."""

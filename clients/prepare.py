@@ -151,6 +151,10 @@ def _check_records(strategy: Honest, prepared: Any, given: Records) -> None:
         raise _mistake(strategy, "prepare", f"returned images of shape {told}; return {asked}")
     if prepared.images.is_floating_point() and not bool(((prepared.images >= 0) & (prepared.images <= 1)).all()):
         raise _mistake(strategy, "prepare", "returned images with values outside [0, 1]; clamp them")
+    if prepared.task != given.task:
+        kinds = {"classification": "one class an image", "segmentation": "masks"}
+        problem = f"returned {kinds[prepared.task]} as labels; return {kinds[given.task]}"
+        raise _mistake(strategy, "prepare", problem)
     low, high, classes = int(prepared.labels.min()), int(prepared.labels.max()), strategy.setting.classes
     if low < 0 or high >= classes:
         raise _mistake(
@@ -162,7 +166,7 @@ def _changed(given: Records, prepared: Records) -> Tensor:
     """Return which prepared records are not the given ones at their place, bool [N]; none if the numbers differ."""
     if len(given) != len(prepared):
         return torch.zeros(len(prepared), dtype=torch.bool)
-    relabelled = given.labels != prepared.labels
+    relabelled = (given.labels != prepared.labels).reshape(len(given), -1).any(dim=1)
     if prepared.images is given.images:
         return relabelled
     return relabelled | (as_float(given.images) != as_float(prepared.images)).flatten(1).any(dim=1)

@@ -11,8 +11,17 @@ from common.privacy import Ledger, Plan, calibrate
 from common.private_training import refuse_mixing_layers
 
 
-def plan_of(experiment: Experiment, client: Client, records: int) -> Plan | None:
-    """Return how this client trains privately, None if it does not. Raises UserError for an unreachable budget."""
+def plan_of(experiment: Experiment, client: Client, records: int, rounds: int | None = None) -> Plan | None:
+    """Return how this client trains privately, None if it does not.
+
+    Args:
+        experiment, client: the description, and this client's part of it.
+        records: that it holds.
+        rounds: in which it trains; None: in all that the description has.
+
+    Raises:
+        UserError: an unreachable budget.
+    """
     if not experiment.is_private(client):
         return None
     return calibrate(
@@ -20,7 +29,7 @@ def plan_of(experiment: Experiment, client: Client, records: int) -> Plan | None
         records=records,
         batch_size=experiment.training.batch_size,
         local_epochs=experiment.training.local_epochs,
-        rounds=experiment.federation.rounds,
+        rounds=experiment.federation.rounds if rounds is None else rounds,
     )
 
 

@@ -23,30 +23,32 @@ class Data(Section):
     """Which images, at what size, and how the clients share them."""
 
     source: str = "phantom"
-    """``phantom`` (synthetic), ``cifar10``, ``pneumonia``, ``npz:FILE``, ``folder:DIR`` or ``file.py:function``."""
+    """``phantom`` or ``brain`` (synthetic), ``cifar10``, ``pneumonia``, ``npz:FILE``, ``folder:DIR``, ``masks:DIR`` or
+    ``file.py:function``. ``brain`` and ``masks`` are for segmentation."""
     path: str | None = None
     """Where ``cifar10`` or ``pneumonia`` lie; else ``$PSREVAL_DATA``, then ``./data``."""
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
-    """Side in pixels; None keeps the source's own (phantom: 32)."""
+    """Side in pixels; None keeps the source's own (phantom: 32, brain: 64)."""
     classes: Literal[2, 3] = 3
     """For ``pneumonia``: 2 (normal, pneumonia) or 3 (normal, bacterial, viral)."""
     train_records: Count | None = None
-    """At most so many, a stratified draw; None takes all (phantom: 2000)."""
+    """At most so many, a stratified draw; None takes all (phantom: 2000, brain: 1400)."""
     public_records: Count | None = None
     test_records: Count | None = None
     public_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training images set aside as public where the source has no public split of its own."""
     partition: str | tuple[Annotated[float, Field(gt=0, le=1_000_000)], ...] = "iid"
-    """``iid``, ``dirichlet:ALPHA``, ``by-label:K`` (K classes per client), or a list of relative sizes."""
+    """``iid``, ``dirichlet:ALPHA``, ``by-label:K`` (K classes per client), ``sorted`` (by class, then cut into as many
+    parts), or a list of relative sizes. For segmentation bands of the source, such as ages, take the classes' place."""
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-    """Seed of the phantom generator, of the splits and of the partition; the training has the experiment's seed."""
+    """Seed of the phantom and brain generators, splits and partition; the training has the experiment's seed."""
 
 
 class Model(Section):
     """Which network."""
 
     name: str = "resnet9"
-    """``resnet9``, ``resnet18`` or ``file.py:function`` (a ``build(channels, classes)``)."""
+    """``resnet9``, ``resnet18``, ``unet`` (segmentation) or ``file.py:function`` (a ``build(channels, classes)``)."""
     width: Annotated[int, Field(ge=4, le=256)] = 64
     """Channels after the first convolution; 64 is the paper's."""
 
@@ -253,11 +255,12 @@ class Thresholds(Section):
     epsilon: Annotated[float, Field(gt=0)] | None = None
     """private: the worst honest client's ε is at most this (verdict default 8)."""
     robust_accuracy: Fraction | None = None
-    """robust: the int8 model's worst-case accuracy over all threats is at least this (verdict default 0.5)."""
+    """robust: the int8 model's worst-case accuracy (for segmentation: Dice) over all threats is at least this (verdict
+    default 0.5)."""
     size_reduction: Fraction | None = None
     """small: the int8 file is smaller than fp32 by at least this (verdict default 0.7)."""
     accuracy: Fraction | None = None
-    """useful: the int8 model's clean accuracy is at least this (verdict default 0.7)."""
+    """useful: the int8 model's clean accuracy, or Dice, is at least this (verdict default 0.7)."""
 
 
 class Experiment(Section):

@@ -60,6 +60,25 @@ class RunFolder:
         return self.path / "clients"
 
     @property
+    def updates(self) -> Path:
+        """Without a server: one JSON object a local update, in their order."""
+        return self.path / "updates.jsonl"
+
+    @property
+    def peers(self) -> Path:
+        """Without a server: folder of the peers' states (one sub-folder a peer) and of their own final models."""
+        return self.path / "peers"
+
+    def peer_model(self, name: str) -> Path:
+        """Without a server: a peer's own model at the end, fp32 safetensors."""
+        return self.peers / f"{name}.safetensors"
+
+    @property
+    def peer_scores(self) -> Path:
+        """Without a server: how good each peer's own model is on the test split; JSON."""
+        return self.path / "peers.json"
+
+    @property
     def model(self) -> Path:
         """The final global model, fp32 safetensors; its presence says that the federation has ended well."""
         return self.path / "model.safetensors"

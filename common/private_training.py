@@ -17,15 +17,16 @@ from opacus.grad_sample import GradSampleHooks
 from opacus.optimizers import DPOptimizer
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.modules.batchnorm import _NormBase
 
 from common.config import Privacy, Training
 from common.errors import UserError
+from common.optimizer_state import KeptOptimizer
 from common.privacy import Entry, Ledger, Plan
 from common.progress import track
 from common.records import Records
 from common.seeds import derive, numpy_generator
+from common.task import loss
 from common.training import build_optimizer, check_finite, own_random_state, to_device, training_mode
 
 _GRADIENTS_LIMIT = 2**28
@@ -45,6 +46,7 @@ def train_privately(
     seed: int,
     device: str | torch.device = "cpu",
     ledger: Ledger | None = None,
+    kept: KeptOptimizer | None = None,
     title: str = "",
 ) -> tuple[dict[str, float], Entry]:
     """Train the model in place for ``plan.steps_per_round`` steps of DP-SGD.
@@ -62,7 +64,8 @@ def train_privately(
     those who do not know the seed.
 
     Args:
-        model: logits [N, classes] from images in [0, 1]; returned without hooks or gradients, in its own mode.
+        model: logits [N, classes], or for segmentation [N, classes, H, W], from images in [0, 1]; returned without
+            hooks or gradients, in its own mode.
         records: at most ``plan.records``.
         training, privacy: of the description; ``plan``: what ``common.privacy.calibrate`` made of it.
         round: for the ledger's entry, from 1.
@@ -70,6 +73,7 @@ def train_privately(
         device: where to train; the model stays there.
         ledger: where the release is entered, before the first step: whatever ends the training, it is not forgotten.
             None leaves that to the caller.
+        kept: as for ``common.training.train``; it holds what the noisy gradients left, which costs no privacy.
         title: shown as progress; empty shows nothing.
 
     Returns:
@@ -90,14 +94,17 @@ def train_privately(
     refuse_mixing_layers(model)
     _refuse_infinite_weights(model)
     model.to(device)
-    release = "" if privacy.secure_noise else _release(model, seed)
+    release = "" if privacy.secure_noise else _release(model, seed, kept)
     entry = Entry(round, plan.noise_multiplier, plan.sampling_rate, plan.steps_per_round, release)
     if ledger is not None:
         ledger.spend(entry)
     sampler = _generator(derive(seed, "sampling", release), privacy.secure_noise)
     noise = Noise(derive(seed, "noise", release), secure=privacy.secure_noise, device=device)
+    plain = build_optimizer(model, training)
+    if kept is not None:
+        kept.give(plain, model)
     optimizer = _NoisyOptimizer(
-        build_optimizer(model, training),
+        plain,
         noise=noise,
         noise_multiplier=plan.noise_multiplier,
         max_grad_norm=plan.clip_norm,
@@ -110,6 +117,8 @@ def train_privately(
             drawn = torch.from_numpy(np.flatnonzero(sampler.random(len(records)) < plan.sampling_rate))
             _step(model, records, drawn, optimizer, at_once, device)
     check_finite(model, training)
+    if kept is not None:
+        kept.take(plain, model)
     return {"noise-multiplier": plan.noise_multiplier, "private-steps": float(plan.steps_per_round)}, entry
 
 
@@ -151,7 +160,7 @@ def _step(
     for number, part in enumerate(parts):
         if len(part) > 0:
             images, labels = to_device(records, part, device)
-            cross_entropy(model(images), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
+            loss(model(images), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
         else:
             for parameter in optimizer.params:
                 parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
@@ -251,14 +260,16 @@ def _generator(seed: int, secure: bool) -> np.random.Generator:
     return np.random.default_rng(secrets.randbits(256)) if secure else numpy_generator(seed)
 
 
-def _release(model: nn.Module, seed: int) -> str:
-    """Return a name for what is released: it depends on all that the noise depends on.
+def _release(model: nn.Module, seed: int, kept: KeptOptimizer | None) -> str:
+    """Return a name for what is released: it depends on all that the release depends on.
 
     The received weights are among it: whoever sends a client other weights for the same round gets other noise, and
     the ledger counts both. With the same noise twice, the difference of the two updates would lay the gradients bare.
+    So is a kept optimiser, which decides where the second step starts.
     """
     digest = hashlib.sha256(str(seed).encode())
-    for name, array in model.state_dict().items():
+    moments = {} if kept is None else dict(sorted(kept.tensors.items()))  # read back, they come in another order
+    for name, array in {**model.state_dict(), **moments}.items():
         digest.update(name.encode())
         digest.update(array.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:32]

@@ -1,9 +1,13 @@
 """Records: images with their labels, the unit that clients train on and privacy protects."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+Task = Literal["classification", "segmentation"]
+"""What is learnt: one class an image, or one class a pixel."""
 
 
 @dataclass(frozen=True)
@@ -12,7 +16,7 @@ class Records:
 
     Attributes:
         images: [N, C, H, W]; uint8, or float32 in [0, 1] once a strategy has changed some of them.
-        labels: [N] int64 class numbers.
+        labels: int64 class numbers: [N], one an image, or, for segmentation, [N, H, W], one a pixel.
     """
 
     images: Tensor
@@ -23,12 +27,19 @@ class Records:
             raise ValueError(f"images must be [N, C, H, W]; got shape {tuple(self.images.shape)}")
         if self.images.dtype not in (torch.uint8, torch.float32):
             raise ValueError(f"images must be uint8, or float32 in [0, 1]; got {self.images.dtype}")
-        if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
+        records, _, height, width = self.images.shape
+        if self.labels.dtype != torch.int64 or self.labels.shape not in ((records,), (records, height, width)):
             found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
-            raise ValueError(f"labels must be int64 of shape [{len(self.images)}]; got {found}")
+            wanted = f"[{records}], or [{records}, {height}, {width}] for segmentation"
+            raise ValueError(f"labels must be int64 of shape {wanted}; got {found}")
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def task(self) -> Task:
+        """What these records teach."""
+        return "segmentation" if self.labels.ndim == 3 else "classification"
 
     def take(self, index: Tensor) -> "Records":
         """Return the records at ``index`` (int64 [M])."""
@@ -41,7 +52,7 @@ def as_float(images: Tensor) -> Tensor:
 
 
 def replace(records: Records, index: Tensor, images: Tensor, labels: Tensor) -> Records:
-    """Return a copy whose records at ``index`` are float ``images`` [M, C, H, W] with ``labels`` [M]."""
+    """Return a copy whose records at ``index`` are float ``images`` [M, C, H, W] with ``labels`` [M] or [M, H, W]."""
     changed = as_float(records.images).clone()
     changed[index] = images.to(changed.dtype)
     changed_labels = records.labels.clone()

@@ -6,13 +6,14 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from common.config import Training
 from common.errors import UserError
+from common.optimizer_state import KeptOptimizer
 from common.progress import track
 from common.records import Records, as_float
 from common.seeds import derive, torch_generator
+from common.task import SCORES, loss, scores
 
 
 class TrainingError(UserError):
@@ -26,24 +27,26 @@ def train(
     *,
     seed: int,
     device: str | torch.device = "cpu",
+    kept: KeptOptimizer | None = None,
     title: str = "",
 ) -> dict[str, float]:
     """Train the model in place on all records, ``training.local_epochs`` times in a new order each time.
 
-    The optimiser starts afresh. Equal arguments, threads and machine give equal bytes; the global random state is as
-    before. The model stays on ``device``, in the mode in which it came.
+    The optimiser starts afresh, or goes on from ``kept``. Equal arguments, threads and machine give equal bytes; the
+    global random state is as before. The model stays on ``device``, in the mode in which it came.
 
     Args:
-        model: logits [N, classes] from images in [0, 1].
+        model: logits [N, classes], or for segmentation [N, classes, H, W], from images in [0, 1].
         records: at least one.
         training: epochs, batch size and optimiser.
         seed: of the order, and of layers that draw (dropout).
         device: where to train.
+        kept: the optimiser's state of the last local update, replaced by this one's; None: nothing is kept.
         title: shown as progress; empty shows nothing.
 
     Returns:
-        ``train-loss`` (mean cross-entropy, nats) and ``train-accuracy`` (fraction), over the last epoch, each record
-        seen by the model as it then was.
+        ``train-loss`` (mean of ``common.task.loss``) and ``train-accuracy`` or ``train-dice`` (mean score), over the
+        last epoch, each record seen by the model as it then was.
 
     Raises:
         UserError: no records.
@@ -53,26 +56,28 @@ def train(
         raise UserError("a client has no records to train on; give it some, or leave it out")
     model.to(device)
     optimizer = build_optimizer(model, training)
+    if kept is not None:
+        kept.give(optimizer, model)
     order = torch_generator(seed, "order")
     batches = math.ceil(len(records) / training.batch_size)
     progress = iter(_titled(range(training.local_epochs * batches), title, training.local_epochs * batches))
-    loss_sum, correct = torch.zeros((), device=device), torch.zeros((), dtype=torch.int64, device=device)
+    loss_sum, score_sum = torch.zeros((), device=device), torch.zeros((), dtype=torch.float64, device=device)
     with training_mode(model), own_random_state(derive(seed, "layers"), device):
         for _ in range(training.local_epochs):
             loss_sum.zero_()
-            correct.zero_()
+            score_sum.zero_()
             shuffled = torch.randperm(len(records), generator=order)
             for begin in range(0, len(records), training.batch_size):
                 next(progress)
                 batch = shuffled[begin : begin + training.batch_size]
                 images, labels = to_device(records, batch, device)
                 logits = model(images)
-                loss = cross_entropy(logits, labels)
+                batch_loss = loss(logits, labels)
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                batch_loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                loss_sum += loss.detach() * len(batch)
-                correct += (logits.detach().argmax(dim=1) == labels).sum()
+                loss_sum += batch_loss.detach() * len(batch)
+                score_sum += scores(logits.detach().argmax(dim=1), labels, logits.shape[1]).sum()
             if not math.isfinite(loss_sum.item()):
                 raise TrainingError(
                     f"the training loss is {loss_sum.item()}: the training diverged; lower training.learning_rate "
@@ -81,7 +86,12 @@ def train(
     next(progress, None)
     model.zero_grad()
     check_finite(model, training)
-    return {"train-loss": loss_sum.item() / len(records), "train-accuracy": correct.item() / len(records)}
+    if kept is not None:
+        kept.take(optimizer, model)
+    return {
+        "train-loss": loss_sum.item() / len(records),
+        f"train-{SCORES[records.task]}": score_sum.item() / len(records),
+    }
 
 
 def build_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimizer:

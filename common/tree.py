@@ -29,6 +29,8 @@ def put(tree: dict[str, Any], key: str, value: Any) -> None:
             raise UserError(f"{key}: '{parts[depth - 1]}' is a value and has no keys")
 
 
+KINDS = ("npz:", "folder:", "masks:")
+"""Beginnings of ``data.source`` after which a file or a folder is named."""
 _PLACES = {
     "data.source",
     "data.path",
@@ -57,7 +59,7 @@ def resolve(value: Any, base: Path, place: str = "") -> Any:
     if is_reference(value):
         path, _, attribute = value.rpartition(":")
         return f"{(base / Path(path).expanduser()).resolve()}:{attribute}"
-    for kind in ("npz:", "folder:"):
+    for kind in KINDS:
         if value.startswith(kind) and value != kind:
             return kind + str((base / Path(value.removeprefix(kind)).expanduser()).resolve())
     return value
@@ -81,7 +83,7 @@ def with_digests(value: Any) -> Any:
         if is_reference(value):
             path, _, attribute = value.rpartition(":")
             return [Path(path).name, _digest_of(Path(path)), attribute]
-        for kind in ("npz:", "folder:"):
+        for kind in KINDS:
             if value.startswith(kind):
                 return kind + Path(value.removeprefix(kind)).name
     return value

@@ -11,15 +11,15 @@ from common.config import Experiment, load
 from common.data import SERVER_PARTS, Dataset, prepare
 from common.errors import UserError
 from common.folder import read_json
-from common.intervals import wilson
 from common.loading import suggest
 from common.section import Budget, Section, validated
 from common.seeds import numpy_generator
+from common.task import SCORES
 from experiments.run import load_model
 from experiments.store import check_version, find_run
 from server.evaluator import calibration_images, sample
 from server.int8 import compress
-from server.score import accuracy, logits_of
+from server.marks import marks_of
 
 
 class _Budgets(Section):
@@ -61,15 +61,14 @@ def attack_run(
     if dataset.checksum != read_json(folder.manifest)["data"]["checksum"]:
         raise UserError(f"{folder.path}: the images of {experiment.data.source} have changed since this run")
     source, scored = _models(experiment, dataset, load_model(folder, experiment, dataset), target, gradients, name)
-    index = sample(dataset.test.labels, records, numpy_generator(seed, "attacked images"))
-    images = torch.from_numpy(dataset.test.images[index])
-    labels = dataset.test.labels[index]
+    index = sample(dataset.test.strata, records, numpy_generator(seed, "attacked images"))
+    attacked = dataset.test.records(index)
     started = time.monotonic()
     adversarial = craft(
         name,
         source[1],
-        images,
-        torch.from_numpy(labels),
+        attacked.images,
+        attacked.labels,
         eps=budgets.eps,
         step_size=budgets.step_size,
         steps=steps,
@@ -78,16 +77,17 @@ def attack_run(
         title=f"{name} on {target}",
     )
     seconds = time.monotonic() - started
-    clean, attacked = (accuracy(logits_of(scored, batch), labels) for batch in (images, adversarial))
+    before, after = (marks_of(scored, images, attacked.labels) for images in (attacked.images, adversarial))
     return {
         "attack": name,
         "target": target,
         "gradients": source[0],
         "eps": budgets.eps,
-        "records": len(labels),
+        "records": len(attacked),
+        "score": SCORES[attacked.task],
         "seconds": seconds,
-        "clean": (clean, *wilson(clean, len(labels))),
-        "attacked": (attacked, *wilson(attacked, len(labels))),
+        "clean": (before.mean, *before.interval),
+        "attacked": (after.mean, *after.interval),
     }
 
 

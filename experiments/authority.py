@@ -54,17 +54,30 @@ def sign_server(
         time: now, with a zone.
         length: how long it is valid; not beyond the authority's own end.
     """
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "psreval server")])
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
-    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # signs handshakes, no more
-    length = min(length, authority.not_valid_after_utc - time)
     return (
-        _builder(subject, authority.subject, public, time, length)
+        _signs_handshakes(authority, authority_key, "psreval server", public, time, length)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(usage, critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(issuer, critical=False)
+        .sign(authority_key, hashes.SHA384())
+    )
+
+
+def sign_peer(
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    public: ec.EllipticCurvePublicKey,
+    name: str,
+    time: datetime,
+    length: timedelta,
+) -> x509.Certificate:
+    """Return a peer's certificate, with which it both listens and dials; its one name is the peer's, not an address.
+
+    The other arguments are those of ``sign_server``.
+    """
+    both = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    return (
+        _signs_handshakes(authority, authority_key, name, public, time, length)
+        .add_extension(x509.ExtendedKeyUsage(both), critical=False)
         .sign(authority_key, hashes.SHA384())
     )
 
@@ -99,6 +112,26 @@ def read_key(place: Path) -> ec.EllipticCurvePrivateKey:
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise UserError(f"{place} is not an elliptic-curve key without a password; put the right file back")
     return key
+
+
+def _signs_handshakes(
+    authority: x509.Certificate,
+    authority_key: ec.EllipticCurvePrivateKey,
+    name: str,
+    public: ec.EllipticCurvePublicKey,
+    time: datetime,
+    length: timedelta,
+) -> x509.CertificateBuilder:
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    usage = x509.KeyUsage(True, False, False, False, False, False, False, False, False)  # signs handshakes, no more
+    length = min(length, authority.not_valid_after_utc - time)
+    return (
+        _builder(subject, authority.subject, public, time, length)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(issuer, critical=False)
+    )
 
 
 def _builder(

@@ -123,7 +123,7 @@ def federation(runs: Path) -> list[Ratio]:
 
 def bare_training(experiment: Experiment, dataset: Dataset) -> None:
     """Train as the clients of the federation do, on the same batches, one after the other."""
-    shares = partition(dataset.train.labels, 2, experiment.data)
+    shares = partition(dataset.train.strata, 2, experiment.data)
     records = [dataset.train.records(share) for share in shares]
     model = initial_model(experiment, dataset)
     for round_number in range(experiment.federation.rounds):

@@ -65,12 +65,12 @@ train(experiment, prepare(experiment.data), Path(sys.argv[2]), sys.argv[3])
 
 
 def through_flower(experiment: Experiment, place: Path) -> RunFolder:
-    """Run with ``flower-superlink``, two ``flower-supernode`` and ``flwr run``; return the run's folder."""
+    """Run with ``flower-superlink``, a ``flower-supernode`` a client and ``flwr run``; return the run's folder."""
     file, neutral, home = place / "bench.toml", place / "neutral", place / "flower"
     neutral.mkdir()
     home.mkdir()
     file.write_text(experiment.to_toml())
-    port = free_port()
+    port, clients = free_port(), len(experiment.roster())
     (home / "config.toml").write_text(
         f'[superlink]\ndefault = "bench"\n[superlink.bench]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
     )
@@ -79,7 +79,8 @@ def through_flower(experiment: Experiment, place: Path) -> RunFolder:
         for number, client in enumerate(experiment.roster()):
             hospital = place / f"{client.name}.toml"
             data = experiment.data.model_dump(exclude_none=True)
-            told = {"name": client.name, "share": [number, 2], "state": str(place / f"state-{number}"), "data": data}
+            state = str(place / f"state-{number}")
+            told = {"name": client.name, "share": [number, clients], "state": state, "data": data}
             hospital.write_text(tomli_w.dumps(told))
             node = ["--superlink", f"127.0.0.1:{port}", "--port", str(free_port())]
             start("flower-supernode", "--insecure", *node, "--node-config", f'hospital="{hospital}"')

@@ -1,4 +1,4 @@
-"""The command line: ``psreval run | study | runs | server | node | certificates | split | attack | report | list``.
+"""The command line: ``psreval run | study | runs | server | node | certificates | split | peer | peers | …``.
 
 Nothing heavy is imported before a command needs it, so ``--help`` and ``list`` answer at once.
 """
@@ -10,13 +10,13 @@ import threading
 
 import typer
 
-from experiments.commands import hospitals, running, studies
+from experiments.commands import hospitals, peers, running, studies
 from experiments.commands.options import EXIT_DEFECT, EXIT_MISTAKE, EXIT_STOPPED
 
 app = typer.Typer(
     name="psreval",
     help=(
-        "Is this federated image classifier private, robust and small - all at once, and against whom?\n\n"
+        "Is this federated model private, robust and small - all at once, and against whom?\n\n"
         "Start with [bold]psreval run[/bold]: two hospitals, one of them malicious, on built-in synthetic X-rays, "
         "in about a minute.\n\nExit codes: 0 fine, 1 a threshold that the description states does not hold or a "
         "cell of a study failed, 2 a mistake to mend, 3 a defect of psreval, 130 stopped by Ctrl-C (the same command "
@@ -36,11 +36,13 @@ for name, command in (
     ("node", hospitals.node),
     ("certificates", hospitals.certificates),
     ("split", hospitals.split),
+    ("peer", peers.peer),
     ("attack", running.attack),
     ("report", running.report),
     ("list", running.list_known),
 ):
     app.command(name)(command)
+app.add_typer(peers.app, name="peers")
 
 
 def main() -> None:
@@ -73,6 +75,7 @@ def _prepare_process() -> None:
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     os.environ.setdefault("FLWR_LOG_LEVEL", "ERROR")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # whoever sends nonsense would write on this terminal
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
     def stop(*_: object) -> None:

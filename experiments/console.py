@@ -109,7 +109,7 @@ def print_attack(outcome: dict[str, Any]) -> None:
     )
     for name in ("clean", "attacked"):
         value, low, high = outcome[name]
-        console.print(f"  {name:<9} accuracy {value:6.1%}   95 % interval {low:.1%} to {high:.1%}")
+        console.print(f"  {name:<9} {outcome['score']} {value:6.1%}   95 % interval {low:.1%} to {high:.1%}")
 
 
 def print_runs(found: Sequence["Stored"]) -> None:
@@ -158,6 +158,7 @@ def print_known(what: str) -> None:
         "clients": _clients,
         "attacks": _attacks,
         "aggregation": _aggregation,
+        "merge": _merge,
         "data": _data,
         "models": _models,
         "experiments": _experiments,
@@ -188,6 +189,12 @@ def _aggregation() -> dict[str, str]:
     from server.aggregation import AGGREGATION
 
     return {name: text for name, (_, text) in AGGREGATION.items()}
+
+
+def _merge() -> dict[str, str]:
+    from peers.merge import MERGE
+
+    return MERGE
 
 
 def _data() -> dict[str, str]:

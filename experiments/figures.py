@@ -33,14 +33,21 @@ def accuracy_by_round(
     overall: Sequence[float | None],
     records: Sequence[int],
     clients: Sequence[tuple[str, bool, Sequence[float | None]]],
+    *,
+    bands: Sequence[tuple[float, float] | None] | None = None,
+    score: str = "accuracy",
+    model: str = "global model",
 ) -> Markup:
-    """Draw the global model's accuracy by round with its 95 % band, and that of every client's update.
+    """Draw the global model's accuracy, or another score, by round with its 95 % band, and every client's update's.
 
     Args:
         rounds: round numbers; the other sequences follow them.
         overall: the global model's accuracy, None where it was not measured.
         records: the records that these accuracies are measured on.
         clients: (name, honest, accuracies); a malicious client's line is dashed.
+        bands: the 95 % intervals; without them Wilson's.
+        score: what is drawn.
+        model: what the model of all is called.
     """
     named = len(clients) <= len(CLASSES)
     with styled():
@@ -62,14 +69,16 @@ def accuracy_by_round(
             last = _last(values)
             if named and last is not None:
                 ends.append((last, _cut(name) + ("" if honest else ", malicious"), colour, style))
-        bands = [wilson(v, n) if v is not None else (float("nan"),) * 2 for v, n in zip(overall, records, strict=True)]
-        axes.fill_between(rounds, [b[0] for b in bands], [b[1] for b in bands], color=INK, alpha=0.12, linewidth=0)
+        if bands is None:
+            bands = [wilson(v, n) if v is not None else None for v, n in zip(overall, records, strict=True)]
+        lows, highs = zip(*(band or (float("nan"),) * 2 for band in bands), strict=True)
+        axes.fill_between(rounds, lows, highs, color=INK, alpha=0.12, linewidth=0)
         _line(axes, rounds, overall, INK, 2.2, "-", "D", 4.5)
         if (last := _last(overall)) is not None:
-            ends.append((last, "global model", INK, "-"))
+            ends.append((last, model, INK, "-"))
         _labels(axes, ends)
         final = "not measured" if last is None else percent(last)
-        return svg(figure, "rounds", f"Accuracy by round; the global model ends at {final}.")
+        return svg(figure, "rounds", f"{score.capitalize()} by round; the {model} ends at {final}.")
 
 
 def partitions(classes: Sequence[str], clients: Sequence[tuple[str, Sequence[int]]]) -> Markup:
@@ -97,8 +106,9 @@ def partitions(classes: Sequence[str], clients: Sequence[tuple[str, Sequence[int
         axes.spines["left"].set_visible(False)
         axes.set_xlabel("records")
         if len(classes) <= 12:
+            columns = max(1, min(6, len(classes), 84 // (max(map(len, classes)) + 4)))
             axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1), ncols=min(6, len(classes)), frameon=False, borderaxespad=0,
+                loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, frameon=False, borderaxespad=0,
                 handlelength=0.9, handleheight=0.9, columnspacing=1.6,
             )  # fmt: skip
         words = [f"{name} {sum(counts)}" for name, counts in clients[:40]]

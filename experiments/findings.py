@@ -4,10 +4,11 @@ from typing import Any
 
 from attacks.threats import THREATS
 from experiments import wording
-from experiments.pictures import pictures
+from experiments.parties import parties
+from experiments.pictures import legend, mask_pictures, pictures
 from experiments.run_files import Run
 from experiments.run_formats import Round
-from experiments.tables import clean, over_repeats, select, targets, threats, worst
+from experiments.tables import clean, over_repeats, score, select, targets, threats, worst
 from server.measures import Measure
 
 MEDICAL = {"auroc": "AUROC", "sensitivity": "Sensitivity", "specificity": "Specificity"}
@@ -17,6 +18,11 @@ BASIS = {
     "small": "int8 file against fp32 weights",
     "useful": "of unchanged images right, int8",
 }
+BASIS_OF_MASKS = {
+    "robust": "mean Dice of attacked images, int8, over all adversaries",
+    "useful": "mean Dice of unchanged images, int8",
+}
+"""Where every pixel has a class."""
 NAMED_CLIENTS = 8
 """In a round with more clients than this only those are named whose update was not accepted."""
 RUNTIMES = ("torch fp32", "int8 kernels", "onnxruntime fp32", "onnxruntime int8")
@@ -26,7 +32,7 @@ ANSWERS = {True: ("yes", "✓", "Yes"), False: ("no", "✕", "No"), None: ("open
 def tiles(run: Run) -> list[dict[str, Any]]:
     """Return the verdict's four answers: question, answer, value and its basis, what was asked, why it is open."""
     found = []
-    notes = {"private": wording.epsilon_holds_against(run), "robust": queried_part(run)}
+    notes = {"private": parties(run.experiment).say(wording.epsilon_holds_against(run)), "robust": queried_part(run)}
     for question in wording.QUESTIONS:
         answer = getattr(run.evaluation.verdict, question)
         style, sign, word = ANSWERS[answer.holds]
@@ -56,19 +62,20 @@ def queried_part(run: Run) -> str:
         return ""
     queried = run.evaluation.queried_records
     if queried is None:
-        queried = max((row.n for row in select(run.measures, threat="query", metric="accuracy")), default=0)
+        rows = select(run.measures, threat="query", metric=score(run.measures))
+        queried = max((row.n for row in rows), default=0)
     attacked = run.evaluation.attacked_records
     return f"queries were tried on {queried} of the {attacked} images" if queried < attacked else ""
 
 
 def adversaries(run: Run) -> list[dict[str, Any]]:
-    """Return one row an adversary (transfer: one a generator), ``clean`` first: heading, accuracy by target.
+    """Return one row an adversary (transfer: one a generator), ``clean`` first: heading, score by target.
 
     Where no attack was tried, the second and last row says so.
     """
     rows = []
     for threat in ("clean", *threats(run.measures)):
-        name, detail = wording.HEADINGS.get(threat, (threat, ""))
+        name, detail = map(parties(run.experiment).say, wording.HEADINGS.get(threat, (threat, "")))
         of_threat = select(run.measures, threat=threat)
         sources = dict.fromkeys(m.generator for m in of_threat if m.generator) if threat == "transfer" else {}
         for source in sources or (None,):
@@ -79,11 +86,11 @@ def adversaries(run: Run) -> list[dict[str, Any]]:
                 for target in targets(run.measures)
             }
             rows.append(
-                {"threat": threat, "heading": name, "detail": f"from {source}" if source else detail, "accuracy": found}
+                {"threat": threat, "heading": name, "detail": f"from {source}" if source else detail, "score": found}
             )
     if len(rows) == 1:
         nothing: dict[str, Measure | None] = dict.fromkeys(targets(run.measures))
-        rows.append({"threat": "", "heading": "Any adversary", "detail": "no attack was tried", "accuracy": nothing})
+        rows.append({"threat": "", "heading": "Any adversary", "detail": "no attack was tried", "score": nothing})
     return rows
 
 
@@ -92,7 +99,7 @@ def threat_models(run: Run) -> list[dict[str, Any]]:
     settings = run.experiment.evaluation
     part = queried_part(run).removeprefix("queries were tried ")
     queries = f"{settings.queries} queries an image" + (f", {part}" if part else "")
-    rows = []
+    rows, say = [], parties(run.experiment).say
     for threat in threats(run.measures):
         if threat == "all":
             continue
@@ -102,8 +109,8 @@ def threat_models(run: Run) -> list[dict[str, Any]]:
         rows.append(
             {
                 "heading": wording.heading(threat),
-                "sentence": known.sentence if known else "",
-                "gradients": known.gradients_from if known else "",
+                "sentence": say(known.sentence) if known else "",
+                "gradients": say(known.gradients_from) if known else "",
                 "attacks": list(dict.fromkeys(m.attack for m in of_threat if m.attack != "worst")),
                 "sources": list(dict.fromkeys(m.generator for m in of_threat if m.generator)),
                 "effort": queries if threat == "query" else steps,
@@ -128,8 +135,29 @@ def medical(run: Run) -> list[dict[str, Any]]:
     return rows
 
 
+def structures(run: Run) -> list[dict[str, Any]]:
+    """Return the Dice of every structure by target and threat, clean first, and the n; empty for a run without masks.
+
+    Structures that not every image has are measured on fewer: n is then a span.
+    """
+    if run.manifest.data.task != "segmentation":
+        return []
+    found = []
+    for target in targets(run.measures):
+        for threat in ("clean", *threats(run.measures)):
+            metrics = [f"dice:{name}" for name in run.manifest.data.classes[1:]]
+            if threat == "clean":
+                rows = [clean(run.measures, target, metric) for metric in metrics]
+            else:
+                rows = [worst(run.measures, target, threat, metric) for metric in metrics]
+            if sizes := sorted({row.n for row in rows if row is not None}):
+                n = str(sizes[0]) if len(sizes) == 1 else f"{sizes[0]}–{sizes[-1]}"
+                found.append({"target": target, "heading": wording.heading(threat), "measures": rows, "n": n})
+    return found
+
+
 def all_measures(run: Run) -> list[dict[str, Any]]:
-    """Return every attack's accuracy and success rate, one row an attack, repeats summarised; the worst case last."""
+    """Return every attack's score and success rate, one row an attack, repeats summarised; the worst case last."""
     rows: dict[tuple[object, ...], dict[str, Any]] = {}
     for summary in over_repeats(run.measures):
         one = summary.mean
@@ -138,7 +166,7 @@ def all_measures(run: Run) -> list[dict[str, Any]]:
         row["metrics"][one.metric] = summary
         row["repeats"] = max(row["repeats"], summary.repeats)
     order = ["clean", *threats(run.measures)]
-    shown = [row for row in rows.values() if {"accuracy", "attack_success"} & row["metrics"].keys()]
+    shown = [row for row in rows.values() if {score(run.measures), "attack_success"} & row["metrics"].keys()]
     models = targets(run.measures)
     return sorted(
         shown,
@@ -206,6 +234,7 @@ def roster(run: Run) -> list[dict[str, Any]]:
              "malicious": name in ledgers and not ledgers[name].honest,
              "accepted": sum(any(client.status == "accepted" for client in reply) for reply in replies),
              "rounds": len(run.rounds), "accuracies": accuracies,
+             "local_updates": sum(client.local_updates or 0 for reply in replies for client in reply),
              "update_bytes": max((bytes_ for bytes_ in sent if bytes_), default=None),
              "traffic": run.manifest.traffic.get(name)}
         )  # fmt: skip
@@ -221,8 +250,10 @@ def examples(run: Run) -> dict[str, Any] | None:
         budget = float(facts.get("eps", ""))
     except ValueError:
         budget = run.experiment.evaluation.eps
+    classes, masks = run.manifest.data.classes, run.examples.labels.ndim == 3
     return {
-        "pictures": pictures(run.examples, run.manifest.data.classes, budget),
+        "pictures": mask_pictures(run.examples, classes, budget) if masks else pictures(run.examples, classes, budget),
+        "legend": legend(classes) if masks else [],
         "budget": wording.grey_levels(budget),
         "target": facts.get("target", ""),
         "threat": wording.heading(facts.get("threat", "")).lower(),
@@ -243,7 +274,9 @@ def _value(run: Run, question: str, value: float | None) -> tuple[str, str]:
         return wording.NONE, "no attack was tried"  # the value is then that of unchanged images
     if value is None:
         return wording.NONE, "not measured"
-    return ("−" if question == "small" else "") + wording.percent(value), BASIS[question]
+    masks = run.manifest.data.task == "segmentation"
+    basis = BASIS_OF_MASKS.get(question, BASIS[question]) if masks else BASIS[question]
+    return ("−" if question == "small" else "") + wording.percent(value), basis
 
 
 def _row_of(run: Run, question: str) -> Measure | None:
@@ -251,7 +284,7 @@ def _row_of(run: Run, question: str) -> Measure | None:
     if question == "useful":
         return clean(run.measures, "int8")
     if question == "robust":
-        rows = select(run.measures, target="int8", threat="all", attack="worst", metric="accuracy")
+        rows = select(run.measures, target="int8", threat="all", attack="worst", metric=score(run.measures))
         return next(iter(rows), None)
     return None
 

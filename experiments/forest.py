@@ -24,15 +24,20 @@ class Estimate:
 
 
 def against_whom(
-    rows: Sequence[tuple[str, str, dict[str, Estimate]]], *, threshold: float | None, commonest: float | None
+    rows: Sequence[tuple[str, str, dict[str, Estimate]]],
+    *,
+    threshold: float | None,
+    unseeing: tuple[float, str] | None,
+    score: str = "accuracy",
 ) -> Markup:
-    """Draw accuracy by threat, fp32 and int8 side by side, with intervals; a forest plot.
+    """Draw accuracy, or another score, by threat, fp32 and int8 side by side, with intervals; a forest plot.
 
     Args:
         rows: (heading, second line, target → estimate), the first one without an adversary: its values are drawn
             down through all rows as the reference. A row without estimates says that no attack was tried.
         threshold: the accuracy asked for under attack.
-        commonest: the share of the commonest class, which a model that never looks reaches.
+        unseeing: what a model that never looks reaches, and its name.
+        score: what is drawn.
     """
     targets = [target for target in _TARGETS if any(target in estimates for _, _, estimates in rows)]
     with styled():
@@ -43,18 +48,19 @@ def against_whom(
         axes.grid(axis="x", zorder=0)
         axes.spines["left"].set_visible(False)
         axes.tick_params(length=0, pad=6)
-        axes.set_xlabel("accuracy on test images")
+        axes.set_xlabel(f"{score} on test images")
         for target in targets:
             if target in rows[0][2]:
                 axes.axvline(rows[0][2][target].value, color=_TARGETS[target][0], linewidth=0.9, linestyle=(0, (4, 3)))
         top = axes.get_xaxis_transform()
-        marks = [(threshold, "asked for", INK, "-"), (commonest, "commonest class", MUTED, (0, (1, 2)))]
+        blind, name = unseeing or (None, "")
+        marks = [(threshold, "asked for", INK, "-"), (blind, name, MUTED, (0, (1, 2)))]
         lines = sorted((value, text, colour, style) for value, text, colour, style in marks if value is not None)
         for number, (value, text, colour, style) in enumerate(lines):
             axes.axvline(value, color=colour, linewidth=0.9, linestyle=style)
             side = "center" if len(lines) == 1 else ("right", "left")[number]
             axes.text(value, 1.02, text, transform=top, ha=side, va="bottom", color=colour, size=8.5)
-        axes.text(1.15, 1.02, "accuracy (95 % interval)", transform=axes.transAxes, va="bottom", color=MUTED, size=8.5)
+        axes.text(1.15, 1.02, f"{score} (95 % interval)", transform=axes.transAxes, va="bottom", color=MUTED, size=8.5)
         axes.text(1.62, 1.02, "n", transform=axes.transAxes, va="bottom", ha="right", color=MUTED, size=8.5)
         for place, (heading, detail, estimates) in enumerate(rows):
             _forest_row(axes, place, heading, detail, estimates, targets)
@@ -62,7 +68,7 @@ def against_whom(
             f"{heading}: {listed([f'{target} {_words(one)}' for target, one in estimates.items()]) or UNTRIED}"
             for heading, _, estimates in rows
         ]
-        return svg(figure, "against-whom", "Accuracy by adversary. " + "; ".join(words) + ".")
+        return svg(figure, "against-whom", f"{score.capitalize()} by adversary. " + "; ".join(words) + ".")
 
 
 def _forest_row(

@@ -242,7 +242,8 @@ def _status(folder: RunFolder) -> tuple[Status, str]:
         return ("finished", "") if folder.report.exists() else ("evaluated", "its report is not drawn")
     if folder.model.exists():
         return "trained", "not evaluated"
-    return ("resumable", "") if folder.checkpoint.exists() else ("started", "no round has ended")
+    begun = folder.checkpoint.exists() or (folder.updates.exists() and folder.rounds.exists())
+    return ("resumable", "") if begun else ("started", "no round has ended")
 
 
 def _matching(found: list[Stored], condition: str) -> list[Stored]:

@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from common.folder import RunFolder, write_text
 from experiments import wording
-from experiments.findings import adversaries, latency, medical, queried_part, roster, tiles, unknown_nodes
+from experiments.findings import adversaries, latency, medical, queried_part, roster, structures, tiles, unknown_nodes
+from experiments.parties import parties, protocol
 from experiments.run_files import Run, read_run
 from experiments.tables import clean, targets
 
@@ -44,7 +45,10 @@ def render_model_card(run: Run) -> str:
         tiles=tiles(run),
         adversaries=adversaries(run),
         medical=medical(run),
+        structures=structures(run),
         roster=roster(run),
+        parties=parties(run.experiment),
+        protocol=protocol(run),
         unknown_nodes=unknown_nodes(run),
         queried_part=queried_part(run),
         latency=latency(run),

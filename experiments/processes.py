@@ -55,7 +55,7 @@ def _nodes(experiment: Experiment, folder: RunFolder) -> Iterator[Callable[[str]
     def start(address: str) -> None:
         for number, client in enumerate(experiment.roster()):
             command = _command(experiment, client, number, folder, address)
-            running[str(client.name)] = _started(command, folder.clients / str(client.name))
+            running[str(client.name)] = start_process(command, folder.clients / str(client.name))
             watch = threading.Thread(target=keep, args=(str(client.name), command), daemon=True)
             watch.start()
             watches.append(watch)
@@ -64,7 +64,7 @@ def _nodes(experiment: Experiment, folder: RunFolder) -> Iterator[Callable[[str]
         for _ in range(RESTARTS):
             if running[name].wait() == 0 or over.wait(timeout=0.5):
                 return
-            running[name] = _started(command, folder.clients / name)
+            running[name] = start_process(command, folder.clients / name)
 
     try:
         yield start
@@ -93,7 +93,12 @@ def _command(experiment: Experiment, client: Client, number: int, folder: RunFol
     ]
 
 
-def _started(command: list[str], home: Path) -> subprocess.Popen[bytes]:
+def start_process(command: list[str], home: Path, log_name: str = "node.log") -> subprocess.Popen[bytes]:
+    """Start a command that ends with this process, in and with the folder ``home``; what it says goes to its log.
+
+    Raises:
+        UserError: it cannot be started.
+    """
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
         "FLWR_HOME": str(home / "flower"),
@@ -101,7 +106,7 @@ def _started(command: list[str], home: Path) -> subprocess.Popen[bytes]:
         PARENT: str(os.getpid()),
     }
     try:
-        with (home / "node.log").open("ab") as log:
+        with (home / log_name).open("ab") as log:
             return subprocess.Popen(
                 command,
                 cwd=home,

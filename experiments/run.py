@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from torch import nn
 
 import clients.app
-from attacks.craft import find
+from attacks.craft import check_task, find
 from clients.holding import Holding
 from clients.place import STATE_VARIABLE
 from clients.rehearsal import plan_of, rehearse_client
@@ -22,10 +22,14 @@ from common.data import PARTS, SERVER_PARTS, Dataset, partition, prepare
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, read_lines, write_text
 from common.loading import is_reference
+from common.records import Task
 from experiments.model_card import write_model_card
+from experiments.peer_federation import check_peers, federate_peers
+from experiments.peer_scores import score_peers
 from experiments.report import write_report
 from experiments.store import check_version, claimed, copy_federation, federation_claimed
 from experiments.stored import finished_federation
+from peers.order import planned
 from server.adversarial_sets import AdversarialSets
 from server.aggregation import check_rule
 from server.app import run_folder, serve
@@ -60,6 +64,11 @@ def run(experiment: Experiment, runs: Path, runner: str = "inprocess", federate:
         raise UserError(f"--runner {runner}: choose one of {', '.join(RUNNERS)}")
     # What a round did is in rounds.jsonl; where others join, Flower would log each attempt with its key.
     logging.getLogger("flwr").setLevel(logging.CRITICAL if federate else logging.ERROR)
+    if federate is not None and experiment.protocol != "server":
+        raise UserError(
+            f"protocol = '{experiment.protocol}' has no server that hospitals could join; start each peer with "
+            "`psreval peer`"
+        )
     dataset = prepare(experiment.data, needs=SERVER_PARTS if federate else PARTS)
     if federate:
         dataset = dataset.without_training()
@@ -99,6 +108,8 @@ def evaluate_run(
     """
     with claimed(folder, wait=wait):
         check_version(folder)
+        if experiment.protocol != "server" and not folder.peer_scores.exists():
+            score_peers(experiment, dataset, folder)
         if not folder.results.exists():
             started = time.monotonic()
             evaluate(experiment, dataset, folder, generators, sets=sets, latencies=latencies)
@@ -125,19 +136,23 @@ def check(experiment: Experiment, dataset: Dataset, *, rehearse: bool = True) ->
         )
     if experiment.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': this machine's torch sees no GPU; set device = 'cpu' or 'auto'")
-    check_rule(experiment)
+    if experiment.protocol == "server":
+        check_rule(experiment)
+    else:
+        check_peers(experiment)
+    updates = planned(experiment) if experiment.protocol != "server" else [None] * len(experiment.roster())
     model = initial_model(experiment, dataset)
     check_deployable(model, (dataset.channels, dataset.image_size, dataset.image_size))
-    check_attacks(experiment, len(dataset.classes))
+    check_attacks(experiment, len(dataset.classes), dataset.task)
     if not rehearse:
         return
-    shares = partition(dataset.train.labels, len(experiment.roster()), experiment.data)
+    shares = partition(dataset.train.strata, len(experiment.roster()), experiment.data)
     for number, (client, share) in enumerate(zip(experiment.roster(), shares, strict=True)):
-        plan = plan_of(experiment, client, len(share))
+        plan = plan_of(experiment, client, len(share), updates[number])
         rehearse_client(experiment, client, number, Holding(dataset, share), model, plan)
 
 
-def check_attacks(experiment: Experiment, classes: int) -> None:
+def check_attacks(experiment: Experiment, classes: int, task: Task = "classification") -> None:
     """Refuse attacks that the threats cannot be scored with. Raises UserError."""
     for field, names, gradients in (
         ("evaluation.attacks", experiment.evaluation.attacks, True),
@@ -145,6 +160,7 @@ def check_attacks(experiment: Experiment, classes: int) -> None:
     ):
         for name in names:
             method = find(name)
+            check_task(name, method, task)
             if method.norm != "linf":
                 norm = f"its budget is in the {method.norm} norm" if method.norm else "it knows no budget"
                 raise UserError(
@@ -186,6 +202,9 @@ def train(
                 open_manifest(experiment, dataset, folder, runner, federation_from=str(same.path))
                 if copy_federation(same, folder):
                     return folder
+            if experiment.protocol != "server":
+                federate_peers(experiment, dataset, folder, runner)
+                return folder
             with _client_state(folder):
                 work = partial(_serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)
                 (federate or _RUNNERS[runner])(experiment, dataset, folder, work)

@@ -14,14 +14,17 @@ from safetensors import SafetensorError, safe_open
 from common.config import Experiment, parse_toml
 from common.errors import UserError
 from common.folder import RunFolder, read_json
-from experiments.run_formats import Evaluated, Ledger, Manifest, Part, Partition, Round
+from experiments.run_formats import Evaluated, Ledger, Manifest, Part, Partition, PeerScores, Round
 from experiments.tables import read_measures
 from server.measures import Measure
 
 
 @dataclass(frozen=True)
 class Examples:
-    """A few test images, clean and attacked; ``clean`` and ``adversarial`` [K, C, H, W] float32 in [0, 1], rest [K]."""
+    """A few test images, clean and attacked; ``clean`` and ``adversarial`` [K, C, H, W] float32 in [0, 1].
+
+    The rest are class numbers, [K], or masks, [K, H, W].
+    """
 
     clean: npt.NDArray[np.float32]
     adversarial: npt.NDArray[np.float32]
@@ -44,6 +47,7 @@ class Run:
     evaluation: Evaluated
     measures: tuple[Measure, ...]
     examples: Examples | None
+    peers: PeerScores | None = None
 
 
 def read_run(folder: RunFolder) -> Run:
@@ -78,6 +82,7 @@ def read_run(folder: RunFolder) -> Run:
         evaluation=read_part(folder.evaluation, Evaluated),
         measures=read_measures(folder.results),
         examples=read_examples(folder.examples, len(manifest.data.classes)) if folder.examples.is_file() else None,
+        peers=read_part(folder.peer_scores, PeerScores) if folder.peer_scores.is_file() else None,
     )
 
 
@@ -92,7 +97,9 @@ def read_examples(path: Path, classes: int) -> Examples:
         raise UserError(f"{path} could not be read: {error}; delete it, the report does without") from None
     clean, adversarial = arrays["clean"], arrays["adversarial"]
     numbers = [arrays[name] for name in names[2:]]
-    if clean.ndim != 4 or clean.shape != adversarial.shape or any(a.shape != clean.shape[:1] for a in numbers):
+    fitting = (clean.shape[:1], clean.shape[:1] + clean.shape[2:])
+    alike = len({a.shape for a in numbers}) == 1 and numbers[0].shape in fitting
+    if clean.ndim != 4 or clean.shape != adversarial.shape or not alike:
         raise UserError(f"{path} holds arrays of shapes that do not match; delete it, the report does without")
     if any(a.size and not 0 <= int(a.min()) <= int(a.max()) < classes for a in numbers):
         raise UserError(f"{path} names a class beyond the data's {classes}; delete it, the report does without")

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from common.records import Task
+
 Natural = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -25,12 +27,17 @@ class Machine(Part):
 
 
 class DataFacts(Part):
-    """Where the images come from, and what they are; ``counts`` holds records per class by split."""
+    """Where the images come from, and what they are; ``counts`` holds records per stratum by split.
+
+    Strata are the classes, or, where every pixel has a class, the bands that the source gives.
+    """
 
     source: str
     synthetic: bool
     checksum: str
+    task: Task = "classification"
     classes: Annotated[list[str], Field(min_length=1)]
+    strata: list[str] = []
     channels: Natural
     image_size: Natural
     mean: list[float] = []
@@ -65,7 +72,7 @@ class Manifest(Part):
 
 
 class ClientShare(Part):
-    """The record numbers that one client holds, and how many of each class."""
+    """The record numbers that one client holds, and how many of each stratum."""
 
     name: str
     records: list[Natural]
@@ -97,10 +104,15 @@ class ClientRound(Part):
     norm: float | None = None
     strike: bool | None = None
     ignored: Natural = 0
+    local_updates: Natural | None = None
+    """Without a server: the local updates that the peer made in this round."""
 
 
 class Round(Part):
-    """A line of ``rounds.jsonl``; ``accuracy`` is the global model's, on the public split."""
+    """A line of ``rounds.jsonl``; ``accuracy`` is the global model's score on the public split, ``score`` its name.
+
+    ``interval`` is that score's 95 % one, where it does not follow from the number of records.
+    """
 
     round: Natural
     status: Literal["aggregated", "skipped"]
@@ -108,7 +120,37 @@ class Round(Part):
     seconds: float | None = None
     accuracy: Share | None = None
     accuracy_records: Natural = 0
+    score: str = "accuracy"
+    interval: tuple[Share, Share] | None = None
     clients: list[ClientRound] = []
+    local_updates: Natural | None = None
+    bytes_moved: Natural | None = None
+    """Without a server: both of all rounds until now, each transfer counted once."""
+
+
+class Scoring(Part):
+    """A score on the test split with its 95 % interval, over n images."""
+
+    value: Share
+    low: Share
+    high: Share
+    n: Natural
+
+
+class PeerScore(Scoring):
+    """How good one peer's own fp32 model is; its int8 model; and both under white-box attacks, by target."""
+
+    name: str
+    honest: bool
+    int8: Scoring | None = None
+    attacked: dict[str, Scoring] = {}
+
+
+class PeerScores(Part):
+    """``peers.json``: every peer's own model."""
+
+    metric: str
+    peers: list[PeerScore]
 
 
 class LedgerEntry(Part):
@@ -191,3 +233,5 @@ class Evaluated(Part):
     attacked_records: Natural
     queried_records: Natural | None = None
     """Query attacks are tried on so many of the attacked images; None: a run that did not write it down."""
+    unseeing: Share | None = None
+    """For segmentation the mean Dice of one mask for all images: each pixel's commonest class."""

@@ -41,36 +41,36 @@ def split(experiment: Experiment, out: Path) -> list[Path]:
     if any(client.name == SERVER for client in roster):
         raise UserError(f"clients: '{SERVER}' is what `psreval split` calls the server's folder; give it another name")
     dataset = prepare(experiment.data)
-    shares = partition(dataset.train.labels, len(roster), experiment.data)
+    shares = partition(dataset.train.strata, len(roster), experiment.data)
     folders = []
     for client, share in zip(roster, shares, strict=True):
         folder = out / str(client.name)
-        own = Split(dataset.train.images[share], dataset.train.labels[share])
-        _write_arrays(folder / RECORDS, {"train": own}, dataset)
+        own = Split(dataset.train.images[share], dataset.train.labels[share], dataset.train.strata[share])
+        write_splits(folder / RECORDS, {"train": own}, dataset)
         hospital = Hospital.of(experiment, client, data=Data(source=f"npz:{RECORDS}"))
         tree = json.loads(hospital.model_dump_json(exclude_none=True))
         tree["data"] = {"source": f"npz:{RECORDS}"}
-        _write_text(folder / "hospital.toml", hospital_toml(_with_files(tree, folder)))
+        write_once(folder / "hospital.toml", hospital_toml(with_files(tree, folder)))
         folders.append(folder)
     folder = out / SERVER
-    _write_arrays(folder / PUBLIC_TEST, {"val": dataset.public, "test": dataset.test}, dataset)
+    write_splits(folder / PUBLIC_TEST, {"val": dataset.public, "test": dataset.test}, dataset)
     tree = json.loads(experiment.model_dump_json(exclude_none=True))
     tree["data"] = {**tree["data"], "source": f"npz:{PUBLIC_TEST}"}
     tree["data"].pop("path", None)
-    _write_text(folder / "experiment.toml", tomli_w.dumps(_with_files(tree, folder)))
+    write_once(folder / "experiment.toml", tomli_w.dumps(with_files(tree, folder)))
     return [*folders, folder]
 
 
-def _with_files(value: Any, folder: Path) -> Any:
+def with_files(value: Any, folder: Path) -> Any:
     """Return a copy of a description's values whose Python files lie in ``folder``; they are copied there."""
     if isinstance(value, dict):
-        return {key: _with_files(item, folder) for key, item in value.items()}
+        return {key: with_files(item, folder) for key, item in value.items()}
     if isinstance(value, list):
-        return [_with_files(item, folder) for item in value]
+        return [with_files(item, folder) for item in value]
     if not isinstance(value, str) or not is_reference(value):
         return value
     path, _, name = value.rpartition(":")
-    _write_text(folder / Path(path).name, _read(Path(path), value))
+    write_once(folder / Path(path).name, _read(Path(path), value))
     return f"{Path(path).name}:{name}"
 
 
@@ -81,11 +81,18 @@ def _read(file: Path, reference: str) -> str:
         raise UserError(f"'{reference}' could not be copied: {error}") from None
 
 
-def _write_arrays(file: Path, splits: Mapping[str, Split], dataset: Dataset) -> None:
+def write_splits(file: Path, splits: Mapping[str, Split], dataset: Dataset) -> None:
+    """Write splits of a data set as an npz file, or leave it where it is there already.
+
+    Raises:
+        UserError: another one is there, or it cannot be written.
+    """
     arrays: dict[str, Any] = {"classes": np.array(dataset.classes), "synthetic": np.bool_(dataset.synthetic)}
     for name, part in splits.items():
         arrays[f"{name}_images"] = _as_pictures(part.images)
         arrays[f"{name}_labels"] = part.labels
+        if dataset.task == "segmentation":
+            arrays |= {f"{name}_strata": part.strata, "strata": np.array(dataset.strata_names)}
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
@@ -109,7 +116,8 @@ def _as_pictures(images: Images) -> Images:
     return np.ascontiguousarray(pictures[..., 0] if pictures.shape[-1] == 1 else pictures)
 
 
-def _write_text(file: Path, text: str) -> None:
+def write_once(file: Path, text: str) -> None:
+    """Write a text, or leave it where it is there already. Raises UserError: another one is."""
     if file.exists():
         _require_equal(file, file.read_text(encoding="utf-8") == text)
     else:

@@ -99,17 +99,21 @@ def broken_arrays(path: Path) -> str | None:
 def copy_federation(source: RunFolder, target: RunFolder) -> bool:
     """Copy a finished federation's files, the model last: its presence says that all are there.
 
+    Without a server there are each peer's updates and own model besides; the peers' states stay where they are.
+
     Returns:
         Whether they were; False where the source has been removed meanwhile.
 
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    for name in reversed(FEDERATION_FILES):
-        origin: Path = getattr(source, name)
-        destination: Path = getattr(target, name)
+    own = [source.updates, *sorted(source.peers.glob("*.safetensors"))]
+    copied = [path for path in own if path.exists()] + [getattr(source, name) for name in reversed(FEDERATION_FILES)]
+    for origin in copied:
+        destination = target.path / origin.relative_to(source.path)
         partial = destination.with_name(f".{destination.name}.part")
         try:
+            destination.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(origin, partial)
             partial.replace(destination)
         except FileNotFoundError:

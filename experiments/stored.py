@@ -14,6 +14,7 @@ from common.folder import RunFolder, read_json
 from common.loading import is_reference
 from common.models import build
 from common.progress import note
+from common.records import Task
 from experiments.run_files import read_part, read_rounds, read_run
 from experiments.run_formats import Evaluated, Ledger, Manifest
 from experiments.store import broken_arrays, claimed
@@ -164,15 +165,17 @@ def damage(folder: RunFolder, manifest: Manifest | None) -> str | None:
             if not folder.model.exists():
                 return f"{folder.model.name} is missing, but {folder.results.name} is there"
             run = read_run(folder)
-            return _broken(folder.model) or _incomplete(folder, run.experiment, run.measures, run.evaluation)
+            broken = _broken(folder.model) or _broken_peers(folder)
+            return broken or _incomplete(folder, run.experiment, run.measures, run.evaluation)
         if folder.rounds.exists():
             read_rounds(folder.rounds)
         if folder.model.exists():
             read_rounds(folder.rounds)
             read_part(folder.ledger, Ledger)
-            return _broken(folder.model)
+            return _broken(folder.model) or _broken_peers(folder)
         if folder.checkpoint.exists():
             return _broken(folder.checkpoint) or _no_progress(folder)
+        return _broken_peers(folder)
     except UserError as error:
         return str(error)
     return None
@@ -203,6 +206,14 @@ def _broken(path: Path) -> str | None:
     return None if reason is None else f"{path.name} could not be read: {reason}"
 
 
+def _broken_peers(folder: RunFolder) -> str | None:
+    """Return which file of the peers', of a federation without a server, is not whole; None where all are."""
+    for path in sorted(folder.peers.rglob("*.safetensors")):
+        if not path.name.startswith(".") and (reason := broken_arrays(path)) is not None:
+            return f"{path.relative_to(folder.path)} could not be read: {reason}"
+    return None
+
+
 def _no_progress(folder: RunFolder) -> str | None:
     try:
         Progress.load(folder)
@@ -212,18 +223,22 @@ def _no_progress(folder: RunFolder) -> str | None:
 
 
 def _wrong_weights(path: Path, model: Model, manifest: Manifest) -> str | None:
+    told = manifest.data
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     try:
-        wanted = dict(_shapes(model, manifest.data.channels, len(manifest.data.classes), manifest.data.image_size))
+        wanted = dict(_shapes(model, told.channels, len(told.classes), told.image_size, told.task))
     except UserError:
         return None  # the user's own network is not there any more; the run's hash vouches for it
     return None if found == wanted else f"{path.name} holds the weights of another network"
 
 
 @functools.lru_cache(maxsize=64)
-def _shapes(model: Model, channels: int, classes: int, image_size: int) -> tuple[tuple[str, tuple[int, ...]], ...]:
-    built = build(model, channels, classes, [0.5] * channels, [1.0] * channels, seed=0, image_size=image_size)
+def _shapes(
+    model: Model, channels: int, classes: int, image_size: int, task: Task
+) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    flat = [0.5] * channels, [1.0] * channels
+    built = build(model, channels, classes, *flat, seed=0, image_size=image_size, task=task)
     return tuple((name, tuple(tensor.shape)) for name, tensor in built.state_dict().items())
 
 

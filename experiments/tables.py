@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.intervals import wilson
+from common.task import SCORES
 from server.measures import PROPORTIONS, Measure
 
 COLUMNS = tuple(field.name for field in fields(Measure))
@@ -55,20 +56,29 @@ def select(
     return tuple(one for one in measures if all(getattr(one, name) == value for name, value in asked.items()))
 
 
-def clean(measures: Iterable[Measure], target: str, metric: str = "accuracy") -> Measure | None:
-    """Return the target's measure on unchanged images, or None if it was not taken."""
-    return next(iter(select(measures, target=target, threat="clean", metric=metric)), None)
+def score(measures: Iterable[Measure]) -> str:
+    """Return the metric that a run is judged by: ``dice`` where it was measured, else ``accuracy``."""
+    dice = SCORES["segmentation"]
+    return dice if any(one.metric == dice for one in measures) else SCORES["classification"]
+
+
+def clean(measures: Iterable[Measure], target: str, metric: str | None = None) -> Measure | None:
+    """Return the target's measure on unchanged images, or None if it was not taken; without a metric the score."""
+    rows = select(measures, target=target, threat="clean")
+    return next(iter(select(rows, metric=metric or score(rows))), None)
 
 
 def worst(
-    measures: Iterable[Measure], target: str, threat: str, metric: str = "accuracy", generator: str | None = None
+    measures: Iterable[Measure], target: str, threat: str, metric: str | None = None, generator: str | None = None
 ) -> Measure | None:
     """Return the target's measure under the strongest attack of a threat, or None if it was not taken.
 
-    The row ``attack = worst`` is taken where there is one (over all generators before one generator's);
-    otherwise the attack that does most harm. With ``generator``, only what that one crafted counts.
+    Without a metric it is the score, accuracy or Dice. The row ``attack = worst`` is taken where there is one (over all
+    generators before one generator's); otherwise the attack that does most harm. With ``generator``, only what that
+    one crafted counts.
     """
-    rows = select(measures, target=target, threat=threat, generator=generator, metric=metric)
+    rows = select(measures, target=target, threat=threat, generator=generator)
+    rows = select(rows, metric=metric or score(rows))
     joint = select(rows, attack="worst")
     rows = select(joint, generator="") or joint or rows
     harm = -1.0 if metric == "attack_success" else 1.0

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from common.intervals import wilson
+from common.records import Task
 from experiments.run_files import Run
 from experiments.run_formats import Answer, ClientLedger, DataFacts, Evaluated, Ledger
 from experiments.tables import TARGETS, targets, threats, worst
@@ -111,6 +112,23 @@ def listed(words: Sequence[str], last: str = "and") -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}" if words else ""
 
 
+def score(data: DataFacts) -> str:
+    """Return what a run is judged by: ``"accuracy"``, or, where every pixel has a class, ``"Dice"``."""
+    return "Dice" if data.task == "segmentation" else "accuracy"
+
+
+def unseeing(data: DataFacts) -> str:
+    """Return what a model that never looks reaches, in words."""
+    if data.task == "segmentation":
+        return "the Dice of one mask for all images, each pixel's commonest class, which needs no look at them"
+    return "the share of the commonest class, which a model that never looks reaches"
+
+
+def spread(data: DataFacts) -> str:
+    """Return whose intervals a run's are."""
+    return "Student's over the images" if data.task == "segmentation" else "Wilson"
+
+
 def headline(evaluation: Evaluated) -> str:
     """Return the verdict as one sentence: ``"Private, small and useful, but not robust."``"""
     answers = {question: getattr(evaluation.verdict, question) for question in QUESTIONS}
@@ -138,7 +156,8 @@ def against_whom(run: Run) -> str:
     name = heading(threat).lower() + (f" from {found.generator}" if found.generator and threat == "transfer" else "")
     return (
         f"Of the adversaries tried, {name} is the strongest: with changes of at most "
-        f"{grey_levels(found.eps or run.experiment.evaluation.eps)} it leaves the {target} model an accuracy of "
+        f"{grey_levels(found.eps or run.experiment.evaluation.eps)} it leaves the {target} model "
+        f"{'a mean Dice' if run.manifest.data.task == 'segmentation' else 'an accuracy'} of "
         f"{estimate(found)}, n = {found.n}."
     )
 
@@ -194,8 +213,11 @@ def noise(run: Run) -> list[str]:
     ]
 
 
-def agreements(shares: Mapping[str, float | None]) -> list[str]:
-    """Return ``"int8 and fp32 for 98.5 % (97.6–99.1)"`` for every pair whose agreement was measured."""
+def agreements(shares: Mapping[str, float | None], task: Task = "classification") -> list[str]:
+    """Return ``"int8 and fp32 for 98.5 % (97.6–99.1)"`` for every pair whose agreement was measured.
+
+    Pixels of one image are not independent, so that the interval of their share is left out.
+    """
     pairs = (
         ("int8_fp32", "int8 and fp32"),
         ("int8_twin", "int8 and its differentiable twin"),
@@ -206,7 +228,8 @@ def agreements(shares: Mapping[str, float | None]) -> list[str]:
     for key, pair in pairs:
         share = shares.get(key)
         if share is not None:
-            found.append(f"{pair} for {percent(share)} ({interval(wilson(share, records))})")
+            within = f" ({interval(wilson(share, records))})" if task == "classification" else " of the pixels"
+            found.append(f"{pair} for {percent(share)}{within}")
     return found
 
 

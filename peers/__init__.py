@@ -1,1 +1,1 @@
-"""Federations without a server (see docs/roadmap.md; nothing here yet)."""
+"""Federations without a server: BrainTorrent, and how peers reach each other."""

@@ -1,6 +1,6 @@
 """Adversaries: each adversarial set is crafted once and scored on every target that it concerns."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from attacks.craft import craft, options
 from common.config import Evaluation, Model
 from common.seeds import derive
 from server.adversarial_sets import AdversarialSets, Recipe, digest_of
-from server.score import logits_of
+from server.marks import Marks, marks_of, worst
 
 QUERIES = "queries"
 """What stands for the generator where a white-box adversary asks the int8 model itself."""
@@ -30,8 +30,8 @@ class Scored:
     repeat: int
     index: np.ndarray
     """Places of these images among all attacked ones, [n]."""
-    logits: np.ndarray
-    """[n, K]."""
+    marks: Marks
+    """Of these n images."""
 
 
 @dataclass
@@ -93,7 +93,7 @@ def attack_all(
         targets: fp32, int8 and the differentiable twin of int8.
         generators: models of other federations, for transfer.
         images: attacked test images, uint8 [n, C, H, W].
-        labels: int64 [n].
+        labels: int64 [n], or masks [n, H, W].
         query_index: the places of the images that query attacks get.
         seed: of the random starts.
         network: which network ``targets`` and ``generators`` all are, as described; needed with ``sets``.
@@ -112,9 +112,10 @@ def attack_all(
                 adversarial = crafted(attack, derive(seed, "attack", Path(attack).name, repeat))
                 if repeat == 0:
                     answers.adversarial[source, attack] = adversarial
-                logits = {name: logits_of(scored_on[name], adversarial) for name in {target for target, _ in concerns}}
+                names = {target for target, _ in concerns}
+                marks = {name: marks_of(scored_on[name], adversarial, labels) for name in names}
                 answers.scored += [
-                    Scored(target, threat, attack, source, repeat, everything, logits[target])
+                    Scored(target, threat, attack, source, repeat, everything, marks[target])
                     for target, threat in concerns
                 ]
     if "query" in evaluation.threats:
@@ -187,22 +188,18 @@ def _query(
                 title=f"{attack} on {target}",
             )
             answers.adversarial[f"query {target}", attack] = adversarial
-            logits = logits_of(model, adversarial)
-            answers.scored.append(Scored(target, "query", attack, "", 0, index, logits))
+            marks = marks_of(model, adversarial, labels[chosen])
+            answers.scored.append(Scored(target, "query", attack, "", 0, index, marks))
             # Whoever holds the int8 model may also query it: its white-box worst case includes that.
             if target == "int8" and "white-box" in evaluation.threats:
-                answers.scored.append(Scored(target, "white-box", attack, QUERIES, 0, index, logits))
+                answers.scored.append(Scored(target, "white-box", attack, QUERIES, 0, index, marks))
 
 
-def right_in_worst_case(scored: list[Scored], labels: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """Return for each attacked image whether it is still right under every one of these sets, bool [n].
+def in_worst_case(scored: Sequence[Scored], clean: Marks) -> Marks:
+    """Return the marks of each attacked image under the worst of these sets: right only if it is under every one.
 
     Args:
         scored: answers of one target.
-        labels: [n].
-        clean: whether the clean image is right, bool [n]; doing nothing is an attack too.
+        clean: its marks on all the clean images; doing nothing is an attack too.
     """
-    right = clean.copy()
-    for answer in scored:
-        right[answer.index] &= answer.logits.argmax(1) == labels[answer.index]
-    return right
+    return worst(clean, [(answer.index, answer.marks) for answer in scored])

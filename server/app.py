@@ -11,6 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from common.config import Experiment, load
 from common.data import SERVER_PARTS, Dataset, prepare
+from common.errors import UserError
 from common.folder import RunFolder, write_text
 from server.evaluator import evaluate
 from server.federation import run_federation
@@ -55,6 +56,11 @@ def serve(
 
     ``identities`` are the names that nodes' keys belong to, by node id, where they are known.
     """
+    if experiment.protocol != "server":
+        raise UserError(
+            f"protocol = '{experiment.protocol}' has no server; run it with `psreval run`, or start each peer with "
+            "`psreval peer`"
+        )
     if folder.model.exists():
         return
     started = time.monotonic()

@@ -34,8 +34,9 @@ _BATCH = 64
 def export_onnx(int8: Int8, path: Path, classes: Sequence[str] = ()) -> None:
     """Write the int8 model as ONNX, whole or not at all.
 
-    Input "images": float32 [batch, C, H, W] in [0, 1]; output "logits": float32 [batch, classes]; any batch size, the
-    image size of the calibration. The metadata hold ``activation_bits`` and, if given, ``classes`` (a JSON list).
+    Input "images": float32 [batch, C, H, W] in [0, 1]; output "logits": float32 [batch, classes], or for segmentation
+    [batch, classes, H, W]; any batch size, the image size of the calibration. The metadata hold ``activation_bits``
+    and, if given, ``classes`` (a JSON list).
 
     Raises:
         UserError: a layer that ONNX does not have, or a file that cannot be written.
@@ -69,7 +70,7 @@ def check_deployable(model: nn.Module, image_shape: tuple[int, int, int]) -> Non
 
 
 def run_onnx(path: Path, images: Images, *, threads: int = 1) -> Tensor:
-    """Return the logits [N, classes] that an ONNX file gives for images.
+    """Return the logits [N, classes], or [N, classes, H, W], that an ONNX file gives for images.
 
     Raises:
         UserError: the file is missing or is no ONNX model.
@@ -99,8 +100,8 @@ def measure_compression(
     Returns:
         ``fp32_bytes`` (of all weights and constants as float32), ``int8_bytes`` (of the ONNX file), ``size_reduction``
         (a fraction), ``activation_bits``, ``calibration_records``, ``saturates``, ``agreement`` (shares of equal
-        predictions, over ``records``), ``latency_ms`` (runtime → batch size → median; empty where not measured),
-        ``threads``, ``repeats`` (batch size → number; likewise).
+        predictions, for segmentation of equal pixels, over ``records``), ``latency_ms`` (runtime → batch size → median;
+        empty where not measured), ``threads``, ``repeats`` (batch size → number; likewise).
 
     Raises:
         UserError: the file is missing or is no ONNX model.
@@ -110,8 +111,8 @@ def measure_compression(
     content = _read(onnx_path)
     run_int8 = _session(content, threads, str(onnx_path))
 
-    fp32, kernels, twin = (_predictions(_in_batches(_call(m), images)) for m in (original, int8.kernels, int8.twin))
-    deployed = _predictions(_in_batches(run_int8, images))
+    fp32, kernels, twin = (_predictions(_call(m), images) for m in (original, int8.kernels, int8.twin))
+    deployed = _predictions(run_int8, images)
     fp32_bytes = sum(tensor.numel() * 4 for tensor in original.state_dict().values())
     latency: dict[str, dict[str, float]] = {}
     repeats: dict[str, int] = {}
@@ -187,8 +188,9 @@ def _batch(images: Images, start: int) -> Tensor:
     return as_float(part.cpu() if isinstance(part, Tensor) else torch.from_numpy(np.array(part)))
 
 
-def _predictions(logits: Tensor) -> Tensor:
-    return logits.argmax(dim=1)
+def _predictions(call: Callable[[Tensor], Tensor], images: Images) -> Tensor:
+    # Batch by batch: all logits of masks at once would be as many floats as there are classes a pixel.
+    return _in_batches(lambda batch: call(batch).argmax(dim=1).to(torch.int32), images)
 
 
 def _share_equal(first: Tensor, second: Tensor) -> float:

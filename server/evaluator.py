@@ -13,18 +13,19 @@ from common.config import Experiment
 from common.data import Dataset, stratified_draw
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, read_lines, write_arrays, write_json, write_text
-from common.intervals import wilson
-from common.records import as_float
+from common.records import Records, Task, as_float
 from common.seeds import numpy_generator
+from common.task import scores
 from common.threads import torch_threads
 from server.adversarial_sets import AdversarialSets
 from server.adversaries import Answers, Targets, attack_all
 from server.deployment import export_onnx, measure_compression
 from server.federation import initial_model
 from server.int8 import compress
+from server.marks import Marks, marks_of
 from server.measures import to_csv
 from server.rows import attack_rows, clean_rows
-from server.score import accuracy, logits_of
+from server.score import logits_of
 from server.stress import doubts
 from server.verdict import verdict
 
@@ -65,34 +66,36 @@ def evaluate(
         int8 = compress(model, public, experiment.compression)
         export_onnx(int8, folder.int8_model, dataset.classes)
         # The int8 kernels and their ONNX file are the CPU's; all that has gradients goes where the description says.
-        device = _device(experiment)
+        device = device_of(experiment)
         targets = Targets(model.to(device), int8.kernels, copy.deepcopy(int8.twin).to(device))
         generators = {name: generator.to(device) for name, generator in generators.items()}
 
-        labels = dataset.test.labels
-        clean = {"fp32": logits_of(model, dataset.test.images), "int8": logits_of(int8.kernels, dataset.test.images)}
+        test = dataset.test
+        clean = {name: marks_of(m, test.images, test.labels) for name, m in (("fp32", model), ("int8", int8.kernels))}
         evaluation, seed = experiment.evaluation, experiment.attack_seed()
-        attacked = sample(labels, evaluation.records, numpy_generator(seed, "attacked images"))
+        attacked = sample(test.strata, evaluation.records, numpy_generator(seed, "attacked images"))
         query_draw = numpy_generator(seed, "queried images")
-        queried = sample(labels[attacked], evaluation.query_records, query_draw)
-        images = torch.from_numpy(np.array(dataset.test.images[attacked]))
+        queried = sample(test.strata[attacked], evaluation.query_records, query_draw)
+        records = test.records(attacked)
+        images, labels = records.images, records.labels.numpy()
         answers = attack_all(
             evaluation,
             targets,
             generators,
             images,
-            torch.from_numpy(labels[attacked]),
+            records.labels,
             queried,
             seed,
             experiment.model,
             sets,
         )
-        rows = clean_rows(clean, labels, dataset.normal)
-        right = {target: logits[attacked].argmax(1) == labels[attacked] for target, logits in clean.items()}
-        under_attack, worst = attack_rows(evaluation, answers, labels[attacked], right, dataset.normal)
+        rows = clean_rows(clean, test.labels, dataset.classes, dataset.normal)
+        before = {target: marks.take(attacked) for target, marks in clean.items()}
+        under_attack, worst = attack_rows(evaluation, answers, labels, before, dataset.classes, dataset.normal)
         rows += under_attack
-        warnings = doubts(experiment, targets, images, labels[attacked], answers, right)
-        warnings += attendance_notes(folder) + majority_note(clean["int8"], labels)
+        warnings = doubts(experiment, targets, images, labels, answers, before, test.strata[attacked])
+        blind = unseeing(dataset)
+        warnings += attendance_notes(folder) + unseeing_note(clean["int8"], blind, dataset.task)
         facts = measure_compression(
             model,
             int8,
@@ -102,33 +105,35 @@ def evaluate(
             seconds=LATENCY_SECONDS if latencies else None,
         )
 
-    robust, n = worst["int8"]
     told: dict[str, Any] = {
         "compression": facts,
         "warnings": warnings,
         "credible": all(warning["severity"] != "unreliable" for warning in warnings),
-        "test_records": len(labels),
+        "test_records": len(test),
         "attacked_records": len(attacked),
         "queried_records": len(queried),
     }
     told["verdict"] = verdict(
         experiment.thresholds,
         epsilon=read_json(folder.ledger)["worst_honest_epsilon"],
-        robust_accuracy=robust,
-        robust_interval=wilson(robust, n),
+        robust_accuracy=worst["int8"].mean,
+        robust_interval=worst["int8"].interval,
         size_reduction=facts["size_reduction"],
-        accuracy=accuracy(clean["int8"], labels),
-        accuracy_interval=wilson(accuracy(clean["int8"], labels), len(labels)),
+        accuracy=clean["int8"].mean,
+        accuracy_interval=clean["int8"].interval,
         credible=told["credible"],
         attacked=evaluation.eps > 0 and any(answer.threat == "white-box" for answer in answers.scored),
+        task=dataset.task,
     )
+    if dataset.task == "segmentation":
+        told["unseeing"] = blind
     told["seconds"] = round(time.monotonic() - started, 2)
     write_json(folder.evaluation, told)
-    _write_examples(folder, answers, images, labels[attacked], clean, attacked, experiment)
+    _write_examples(folder, answers, records, before["int8"], int8.kernels, experiment)
     write_text(folder.results, to_csv(rows))  # last: its presence says that the evaluation has ended
 
 
-def _device(experiment: Experiment) -> torch.device:
+def device_of(experiment: Experiment) -> torch.device:
     """Return where attacks run. Raises UserError: the description wants a GPU and there is none."""
     cuda = torch.cuda.is_available()
     if experiment.device == "cuda" and not cuda:
@@ -136,9 +141,9 @@ def _device(experiment: Experiment) -> torch.device:
     return torch.device("cuda" if cuda and experiment.device != "cpu" else "cpu")
 
 
-def sample(labels: np.ndarray, records: int | None, generator: np.random.Generator) -> np.ndarray:
+def sample(strata: np.ndarray, records: int | None, generator: np.random.Generator) -> np.ndarray:
     """Return the numbers of a stratified draw of so many records; None: of all."""
-    return stratified_draw(labels, len(labels) if records is None else records, generator)
+    return stratified_draw(strata, len(strata) if records is None else records, generator)
 
 
 def attendance_notes(folder: RunFolder) -> list[dict[str, Any]]:
@@ -155,17 +160,36 @@ def attendance_notes(folder: RunFolder) -> list[dict[str, Any]]:
         failed = [client for client in entries if client["status"] != "accepted"]
         if failed:
             told = f"{len(entries) - len(failed)} of {len(lines)} updates counted; the last that did not was "
+            if folder.updates.exists():  # there was no server
+                told = f"in {len(failed)} of {len(lines)} rounds others did without it; in the last of them it was "
             sentences.append(f"{name}: {told}{failed[-1]['status']}: {failed[-1]['reason']}")
     return [{"severity": "note", "sentence": sentence} for sentence in sentences]
 
 
-def majority_note(logits: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]]:
-    """Return a note if the model is no better than always answering the commonest class, beyond chance."""
-    share = float(np.bincount(labels).max() / len(labels))
-    if wilson(accuracy(logits, labels), len(labels))[0] > share:
+def unseeing(dataset: Dataset) -> float:
+    """Return the score on the test split of a model that never looks at an image.
+
+    It always answers the commonest class; for segmentation, for each pixel the one that is commonest there in the
+    public split.
+    """
+    labels, public, classes = dataset.test.labels, dataset.public.labels, len(dataset.classes)
+    if dataset.task == "classification":
+        return float(np.bincount(labels).max() / len(labels))
+    mask = torch.from_numpy(np.stack([np.sum(public == number, axis=0) for number in range(classes)]).argmax(0))[None]
+    # One by one: as int64 all masks at once would be eight times what they are on disk.
+    found = [scores(mask, torch.from_numpy(one.astype(np.int64))[None], classes) for one in labels]
+    return float(torch.cat(found).mean())
+
+
+def unseeing_note(marks: Marks, score: float, task: Task) -> list[dict[str, Any]]:
+    """Return a note if the model is no better than one that never looks (``score`` of ``unseeing``), beyond chance."""
+    if marks.interval[0] > score:
         return []
     sentence = (
-        f"int8 is not shown to be better than always answering the commonest class, which is right for {share:.1%}"
+        f"int8 is not shown to be better than always answering the commonest class, which is right for {score:.1%}"
+        if task == "classification"
+        else "int8 is not shown to be better than always drawing the same mask, each pixel's commonest class, with its "
+        f"mean Dice of {score:.1%}"
     )
     return [{"severity": "note", "sentence": sentence}]
 
@@ -173,7 +197,7 @@ def majority_note(logits: np.ndarray, labels: np.ndarray) -> list[dict[str, Any]
 def calibration_images(experiment: Experiment, dataset: Dataset) -> Tensor:
     """Return the public images that int8 is calibrated on, uint8 [n, C, H, W]: a stratified, seeded draw."""
     index = stratified_draw(
-        dataset.public.labels,
+        dataset.public.strata,
         experiment.compression.calibration_records,
         numpy_generator(experiment.seed, "calibration"),
     )
@@ -183,13 +207,21 @@ def calibration_images(experiment: Experiment, dataset: Dataset) -> Tensor:
 def _write_examples(
     folder: RunFolder,
     answers: Answers,
-    images: Tensor,
-    labels: np.ndarray,
-    clean: Mapping[str, np.ndarray],
-    attacked: np.ndarray,
+    records: Records,
+    clean: Marks,
+    deployed: nn.Module,
     experiment: Experiment,
 ) -> None:
-    """Write a few images for the report: those that the deployed model had right, the fooled first."""
+    """Write a few images for the report: those that the deployed model had right, the fooled first.
+
+    Args:
+        folder: the run's.
+        answers: what was scored.
+        records: all attacked records.
+        clean: the deployed model's marks on their images, unchanged.
+        deployed: that model, which draws its masks once more.
+        experiment: the description.
+    """
     shown = next((key for key in (("twin", "pgd"), ("fp32", "pgd")) if key in answers.adversarial), None)
     shown = shown or next(iter(answers.adversarial), None)
     if shown is None:
@@ -205,21 +237,32 @@ def _write_examples(
     )
     if answer is None:
         return
-    before = clean["int8"][attacked][answer.index].argmax(1)
-    after = answer.logits.argmax(1)
-    truth = labels[answer.index]
-    order = np.lexsort((np.arange(len(truth)), after == truth, before != truth))
-    # One of each class in turn, so that the grid is not all of one kind.
-    turns = np.array([np.sum(truth[order[:place]] == truth[order[place]]) for place in range(len(order))])
-    chosen = order[np.argsort(turns, kind="stable")][:EXAMPLES]
+    before, after = clean.take(answer.index), answer.marks
+    chosen = _telling(before, after, records.labels.numpy()[answer.index])
+    shown_records = records.take(torch.from_numpy(answer.index[chosen]))
+    arrays = {
+        "clean": as_float(shown_records.images),
+        "adversarial": answers.adversarial[shown][torch.from_numpy(chosen)],
+    }
+    numbers = {"labels": shown_records.labels}
+    for kind, marks in (("clean", before), ("adversarial", after)):
+        logits = logits_of(deployed, arrays[kind]) if marks.logits is None else marks.logits[chosen]
+        numbers[f"{kind}_prediction"] = torch.from_numpy(logits.argmax(1))
+    if records.task == "segmentation":
+        numbers = {name: masks.to(torch.uint8) for name, masks in numbers.items()}
     write_arrays(
         folder.examples,
-        {
-            "clean": as_float(images[torch.from_numpy(answer.index[chosen])]),
-            "adversarial": answers.adversarial[shown][torch.from_numpy(chosen)],
-            "labels": torch.from_numpy(truth[chosen]),
-            "clean_prediction": torch.from_numpy(before[chosen]),
-            "adversarial_prediction": torch.from_numpy(after[chosen]),
-        },
+        arrays | numbers,
         {"target": "int8", "threat": answer.threat, "attack": attack, "eps": str(experiment.evaluation.eps)},
     )
+
+
+def _telling(before: Marks, after: Marks, truth: np.ndarray) -> np.ndarray:
+    """Return the places of the images to show: those that lost most."""
+    if before.structures is not None:
+        return np.argsort(after.scores - before.scores, kind="stable")[:EXAMPLES]
+    order = np.lexsort((np.arange(len(truth)), after.scores, -before.scores))
+    # One of each class in turn, so that the grid is not all of one kind.
+    turns = np.array([np.sum(truth[order[:place]] == truth[order[place]]) for place in range(len(order))])
+    chosen: np.ndarray = order[np.argsort(turns, kind="stable")][:EXAMPLES]
+    return chosen

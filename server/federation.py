@@ -34,6 +34,7 @@ def initial_model(experiment: Experiment, dataset: Dataset) -> nn.Module:
         std,
         seed=derive(experiment.seed, "initial weights"),
         image_size=dataset.image_size,
+        task=dataset.task,
     )
 
 

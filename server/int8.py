@@ -36,7 +36,7 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Int8:
-    """A compressed model, twice; both map images [N, C, H, W] in [0, 1] to logits [N, classes], in eval mode, frozen.
+    """A compressed model, twice; both map images [N, C, H, W] in [0, 1] to logits, in eval mode, frozen.
 
     Attributes:
         kernels: int8 convolutions and linear layers, on the CPU; its output has no gradient.

@@ -3,8 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from common.task import SCORES
 from server.checks import Update
 from server.introduction import Participant
+from server.marks import Marks
 from server.refusal import TIMED_OUT, Refusal
 
 
@@ -83,11 +85,26 @@ def summary(line: Mapping[str, Any], rounds: int) -> str:
     others = [f"; {client['name']} {client['status']}: {client['reason']}" for client in line["clients"]]
     told = "".join(text for text, client in zip(others, line["clients"], strict=True) if client["status"] != "accepted")
     skipped = f" skipped, {line['reason']}," if line["status"] == "skipped" else ""
-    seconds, right = line["seconds"], line["accuracy"]
+    seconds = line["seconds"]
     return (
         f"round {line['round']} of {rounds}:{skipped} {accepted} good updates in {seconds:.1f} s, "
-        f"{right:.1%} of public images right{told}"
+        f"{spoken_score(line)}{told}"
     )
+
+
+def told_score(marks: Marks) -> dict[str, Any]:
+    """Return what a line tells of a model's score on the public split; of Dice also its name and its 95 % interval."""
+    told: dict[str, Any] = {"accuracy": marks.mean, "accuracy_records": len(marks)}
+    if marks.structures is not None:
+        told |= {"score": SCORES["segmentation"], "interval": list(marks.interval)}
+    return told
+
+
+def spoken_score(line: Mapping[str, Any]) -> str:
+    """Return a line's score in words: ``"81.2% of public images right"``."""
+    if line.get("score", SCORES["classification"]) == SCORES["segmentation"]:
+        return f"a mean Dice of {line['accuracy']:.1%} on public images"
+    return f"{line['accuracy']:.1%} of public images right"
 
 
 def _line(name: str, status: str, reason: str) -> dict[str, Any]:

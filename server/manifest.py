@@ -28,7 +28,9 @@ def open_manifest(experiment: Experiment, dataset: Dataset, folder: RunFolder, r
             "source": dataset.source,
             "synthetic": dataset.synthetic,
             "checksum": dataset.checksum,
+            "task": dataset.task,
             "classes": list(dataset.classes),
+            "strata": list(dataset.strata_names),
             "channels": dataset.channels,
             "image_size": dataset.image_size,
             "mean": mean,
@@ -74,13 +76,13 @@ def bytes_by_client(folder: RunFolder) -> dict[str, dict[str, int]]:
 
 
 def partition_table(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
-    """Return ``partition.json``: each client's record numbers and its count of every class.
+    """Return ``partition.json``: each client's record numbers and its count of every stratum (class).
 
     The shares are empty where the server has no training split, since the clients bring their own.
     """
-    roster, labels = experiment.roster(), dataset.train.labels
+    roster, strata = experiment.roster(), dataset.train.strata
     none = np.zeros(0, np.int64)
-    shares = partition(labels, len(roster), experiment.data) if len(labels) else [none] * len(roster)
+    shares = partition(strata, len(roster), experiment.data) if len(strata) else [none] * len(roster)
     spec = experiment.data.partition
     return {
         "spec": spec if isinstance(spec, str) else list(spec),
@@ -89,7 +91,7 @@ def partition_table(experiment: Experiment, dataset: Dataset) -> dict[str, Any]:
             {
                 "name": client.name,
                 "records": share.tolist(),
-                "counts": class_counts(labels[share], len(dataset.classes)),
+                "counts": class_counts(strata[share], len(dataset.strata_names)),
             }
             for client, share in zip(roster, shares, strict=True)
         ],

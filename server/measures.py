@@ -23,7 +23,8 @@ class Measure:
         eps, step_size: in units of [0, 1]; None where they do not apply.
         steps: likewise.
         repeat: counts from 0; None for the worst or the mean over repeats.
-        metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``.
+        metric: ``accuracy``, ``auroc``, ``sensitivity``, ``specificity`` or ``attack_success``; for segmentation
+            ``dice`` (the mean over images of the mean over their structures) or ``dice:STRUCTURE``.
         value: a fraction in [0, 1].
         n: the records that it is measured on.
         low, high: the 95 % interval; None where there is none.
@@ -61,9 +62,10 @@ def measure(
     generator: str = "",
     budget: tuple[float, float, int] = (0.0, 0.0, 0),
     repeat: int | None = None,
+    interval: tuple[float, float] | None = None,
 ) -> Measure:
-    """Return a row with its interval; what is no proportion, such as AUROC, gets none."""
-    low, high = wilson(value, n) if metric in PROPORTIONS else (None, None)
+    """Return a row with its interval: Wilson's for a proportion; else the one given; AUROC gets none."""
+    low, high = wilson(value, n) if metric in PROPORTIONS else interval or (None, None)
     return Measure(target, threat, attack, generator, *budget, repeat, metric, value, n, low, high)
 
 

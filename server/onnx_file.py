@@ -21,7 +21,8 @@ _OPSET = 17  # has all that is used here, and every onnxruntime since 1.12 runs 
 
 
 def to_onnx(model: nn.Module, image_shape: tuple[int, int, int]) -> bytes:
-    """Return ``model`` as ONNX: input "images" [batch, C, H, W], output "logits" [batch, classes], any batch size.
+    """Return ``model`` as ONNX: input "images" [batch, C, H, W], output "logits" [batch, classes], or
+    [batch, classes, H, W], any batch size.
 
     The model itself stays as it is; fake quantization in it becomes QuantizeLinear–DequantizeLinear pairs.
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any, cast
 
-import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
@@ -21,13 +20,13 @@ from common.seeds import derive
 from server.checks import Expected, Update, check, clean
 from server.introduction import Participant
 from server.ledgers import facts, planned, problem_with
-from server.lines import asked, not_asked
+from server.lines import asked, not_asked, told_score
+from server.marks import Marks, marks_of
 from server.message_size import content_bytes
 from server.progress import Progress
 from server.refusal import Refusal
 from server.roster import Attendance
 from server.sampling import Present, seeded_sampling
-from server.score import accuracy, logits_of
 
 EXAMPLES_FACTOR = 10
 """Records that a client may claim, in units of the clients' median, where nothing else bounds them."""
@@ -69,21 +68,15 @@ def run_round(number: int, hall: Hall, progress: Progress) -> dict[str, Any]:
         line = asked(participant, down[participant.node], answer, settings.round_timeout)
         line["ignored"] = len(came[1:])
         if isinstance(answer, Update):
-            line["accuracy"] = accuracy(_public_logits(hall, _tensors(answer)), hall.dataset.public.labels)
+            line["accuracy"] = _public(hall, _tensors(answer)).mean
             good.append(Good(line, came[0], answer))
         _note(number, participant.name, answer, progress, settings.strikes_limit)
         lines.append(line)
     names = [str(client.name) for client in hall.experiment.roster()]
     lines += not_asked(names, present, {line["name"] for line in lines}, excluded)
     outcome = {"status": "skipped", "reason": trouble} if trouble else _aggregate(number, hall, good, progress)
-    load_arrays(hall.model, progress.arrays)
-    return {
-        "round": number,
-        **outcome,
-        "clients": lines,
-        "accuracy": accuracy(logits_of(hall.model, hall.dataset.public.images), hall.dataset.public.labels),
-        "accuracy_records": len(hall.dataset.public),
-    }
+    marks = _public(hall, progress.arrays)
+    return {"round": number, **outcome, "clients": lines, **told_score(marks)}
 
 
 @dataclass(frozen=True)
@@ -129,7 +122,7 @@ def _examine(
     problem = problem_with(result.ledger, before, private=participant.private, last_round=number)
     if problem:
         return Refusal(problem, result.bytes)
-    if not np.isfinite(_public_logits(hall, _tensors(result))).all():
+    if not _public(hall, _tensors(result)).finite:
         return Refusal(NO_ANSWERS, result.bytes)
     return result
 
@@ -252,7 +245,7 @@ def _attempt(number: int, hall: Hall, good: list[Good], progress: Progress) -> t
     if problem:
         return _skipped(f"{name} {problem}"), problem.startswith(NOT_FINITE)
     arrays = {name: array.to(progress.arrays[name].dtype) for name, array in from_record(record).items()}
-    if not np.isfinite(_public_logits(hall, arrays)).all():
+    if not _public(hall, arrays).finite:
         return _skipped(f"{type(strategy).__name__} made a model that gives no finite answers"), True
     progress.arrays = arrays
     return {"status": "aggregated", "reason": ""}, False
@@ -274,9 +267,9 @@ def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _public_logits(hall: Hall, arrays: dict[str, Tensor]) -> np.ndarray:
+def _public(hall: Hall, arrays: Mapping[str, Tensor]) -> Marks:
     load_arrays(hall.model, arrays)
-    return logits_of(hall.model, hall.dataset.public.images)
+    return marks_of(hall.model, hall.dataset.public.images, hall.dataset.public.labels)
 
 
 def _tensors(update: Update) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Scoring: logits of a model in eval mode, and the measures made of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -14,27 +14,32 @@ Images = Tensor | np.ndarray
 
 
 def logits_of(model: nn.Module | Callable[[Tensor], Tensor], images: Images, *, batch_size: int = 128) -> np.ndarray:
-    """Return the logits, float32 [N, K].
+    """Return the logits, float32 [N, K]; of segmentation [N, K, H, W], which ``server.marks`` does not hold at once.
 
     Args:
         model: images [N, C, H, W] in [0, 1] in, logits out; an nn.Module is scored in eval mode and put back.
         images: uint8, or float32 in [0, 1].
         batch_size: images at once; group norm has no batch statistics, so the result does not depend on it.
     """
+    return torch.cat(list(batches_of_logits(model, images, batch_size))).numpy()
+
+
+def batches_of_logits(
+    model: nn.Module | Callable[[Tensor], Tensor], images: Images, batch_size: int
+) -> Iterator[Tensor]:
+    """Yield the logits batch by batch, on the CPU; the model is in eval mode until the last one is taken."""
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
     device = _device_of(model)
     try:
-        with torch.inference_mode():
-            parts = [
-                model(as_float(_tensor(images[start : start + batch_size])).to(device)).float().cpu()
-                for start in range(0, len(images), batch_size)
-            ]
+        for start in range(0, len(images), batch_size):
+            with torch.inference_mode():
+                logits = model(as_float(_tensor(images[start : start + batch_size])).to(device)).float().cpu()
+            yield logits
     finally:
         if isinstance(model, nn.Module):
             model.train(training)
-    return torch.cat(parts).numpy()
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

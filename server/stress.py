@@ -22,14 +22,17 @@ from attacks.credibility import (
 from common.config import Evaluation, Experiment
 from common.data import stratified_draw
 from common.seeds import derive, numpy_generator
-from server.adversaries import QUERIES, Answers, Scored, Targets, right_in_worst_case
-from server.score import logits_of
+from common.task import SCORES
+from server.adversaries import QUERIES, Answers, Scored, Targets, in_worst_case
+from server.marks import Marks, marks_of
 
 SAMPLE = 100
 """Images of the extra attacks, unless ``stress_records`` says otherwise; they look for failures of the attack, not for
 the model's accuracy."""
 NEGLIGIBLE = 3
 """So many images more or less say nothing about a budget."""
+POINT = 0.01
+"""A difference of Dice in an image up to this says nothing about who hurts it more."""
 
 
 def doubts(
@@ -38,7 +41,8 @@ def doubts(
     images: Tensor,
     labels: np.ndarray,
     answers: Answers,
-    clean: Mapping[str, np.ndarray],
+    clean: Mapping[str, Marks],
+    strata: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Return every reason to doubt the evaluation, as ``warnings`` of evaluation.json.
 
@@ -46,24 +50,26 @@ def doubts(
         experiment: the description.
         targets: fp32, int8 and its twin.
         images: attacked images, uint8 [n, C, H, W].
-        labels: int64 [n].
+        labels: int64 [n], or masks [n, H, W].
         answers: what was scored.
-        clean: whether each target was right on each attacked image before, bool [n].
+        clean: each target's marks on the images before they were attacked.
+        strata: int64 [n], by which a sample is drawn; None: the labels.
     """
     evaluation = experiment.evaluation
     findings: list[Finding] = []
     if evaluation.eps > 0:
         # Test images often lie class by class: a sample of the first ones would be of one class.
         seed = experiment.attack_seed()
-        index = stratified_draw(labels, evaluation.stress_records or SAMPLE, numpy_generator(seed, "stress sample"))
+        sample = evaluation.stress_records or SAMPLE
+        index = stratified_draw(labels if strata is None else strata, sample, numpy_generator(seed, "stress sample"))
         for target, sources in (("fp32", (targets.fp32,)), ("int8", (targets.twin, targets.fp32))):
             scored = targets.fp32 if target == "fp32" else targets.int8
-            found, right = _stress(evaluation, target, scored, sources, images[index], labels[index], seed)
+            found, left = _stress(evaluation, target, scored, sources, images[index], labels[index], seed)
             white_box = [answer for answer in answers.scored if (answer.target, answer.threat) == (target, "white-box")]
             if white_box:
-                best = right_in_worst_case(white_box, labels, clean[target])[index]
-                found += _weaker("PGD check", target, right, best)
-            findings += found + _comparisons(target, answers.scored, labels, clean[target])
+                best = in_worst_case(white_box, clean[target]).scores[index]
+                found += _weaker("PGD check", target, left, best, _score(labels))
+            findings += found + _comparisons(target, answers.scored, _score(labels), clean[target])
     findings += _gaps(answers.scored, evaluation)
     return [asdict(finding) for finding in dict.fromkeys(findings)]
 
@@ -80,11 +86,11 @@ def _stress(
     """Attack at the budget, at larger ones and without one; look at the gradients themselves.
 
     Returns:
-        The findings, and whether each image is still right at the budget, bool [n].
+        The findings, and each image's score at the budget, [n].
     """
 
     def robust(eps: float, step_size: float, steps: int) -> np.ndarray:
-        right: np.ndarray = logits_of(scored, images).argmax(1) == labels
+        scores = marks_of(scored, images, labels).scores
         for model in sources:
             adversarial = craft(
                 "pgd",
@@ -97,8 +103,8 @@ def _stress(
                 seed=derive(seed, "stress"),
                 title=f"checks of {target}",
             )
-            right &= logits_of(scored, adversarial).argmax(1) == labels
-        return right
+            scores = np.minimum(scores, marks_of(scored, adversarial, labels).scores)
+        return scores
 
     n = len(labels)
     at_budget = robust(evaluation.eps, evaluation.eps / 4, evaluation.steps)
@@ -114,38 +120,50 @@ def _stress(
     unbounded = float(robust(UNBOUNDED["eps"], UNBOUNDED["step_size"], int(UNBOUNDED["steps"])).mean())
     findings = [
         *check_budgets([(evaluation.eps, before), (larger, after)], n, target=target),
-        *check_unbounded(unbounded, n, target=target),
+        *check_unbounded(unbounded, n, target=target, score=_score(labels)),
     ]
     for model in sources:
         findings += check_gradients(measure_gradients(model, images, torch.from_numpy(labels)), target=target)
     return findings, at_budget
 
 
-def _comparisons(target: str, scored: Sequence[Scored], labels: np.ndarray, clean: np.ndarray) -> list[Finding]:
+def _comparisons(target: str, scored: Sequence[Scored], score: str, clean: Marks) -> list[Finding]:
     """Compare threats on the images that both have: whoever holds the model can do all that others can."""
     mine = [answer for answer in scored if answer.target == target]
     by_gradients = [answer for answer in mine if answer.threat == "white-box" and answer.generator != QUERIES]
     if not by_gradients:
         return []
     findings: list[Finding] = []
-    white_box = right_in_worst_case(by_gradients, labels, clean)
+    white_box = in_worst_case(by_gradients, clean).scores
     for threat in ("query", "transfer"):
         weaker = [answer for answer in mine if answer.threat == threat]
         if weaker:
             index = np.unique(np.concatenate([answer.index for answer in weaker]))
-            findings += _weaker(threat, target, right_in_worst_case(weaker, labels, clean)[index], white_box[index])
+            findings += _weaker(threat, target, in_worst_case(weaker, clean).scores[index], white_box[index], score)
     single = [answer for answer in by_gradients if answer.attack == "fgsm"]
     many = [answer for answer in by_gradients if answer.attack == "pgd"]
     if single and many:
-        pgd, fgsm = (float(right_in_worst_case(part, labels, clean).mean()) for part in (many, single))
-        findings += check_single_step(pgd, fgsm, len(labels), target=target)
+        pgd, fgsm = (in_worst_case(part, clean).scores for part in (many, single))
+        # Right and wrong are compared as if independent, which flags less; for means of Dice that would flag nothing.
+        only = None if score == "accuracy" else _only(fgsm, pgd)
+        findings += check_single_step(float(pgd.mean()), float(fgsm.mean()), len(clean), target=target, only=only)
     return findings
 
 
-def _weaker(threat: str, target: str, right: np.ndarray, best: np.ndarray) -> tuple[Finding, ...]:
-    """Flag what should be weaker than white-box and is not: whether each image is right under either, bool [n]."""
-    only = (int((best & ~right).sum()), int((right & ~best).sum()))
-    return check_weaker_threat(threat, float(right.mean()), float(best.mean()), len(right), target=target, only=only)
+def _weaker(threat: str, target: str, left: np.ndarray, best: np.ndarray, score: str) -> tuple[Finding, ...]:
+    """Flag what should be weaker than white-box and is not: each image's score under either, [n]."""
+    return check_weaker_threat(
+        threat, float(left.mean()), float(best.mean()), len(left), target=target, only=_only(left, best), score=score
+    )
+
+
+def _only(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
+    """Return how many images score lower in ``first`` and how many in ``second``, [n] each, by more than a point."""
+    return int((second - first > POINT).sum()), int((first - second > POINT).sum())
+
+
+def _score(labels: np.ndarray) -> str:
+    return SCORES["segmentation" if labels.ndim == 3 else "classification"]
 
 
 def _gaps(scored: Sequence[Scored], evaluation: Evaluation) -> list[Finding]:

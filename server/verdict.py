@@ -3,6 +3,7 @@
 from typing import Any
 
 from common.config import Thresholds
+from common.records import Task
 
 USUAL = {"epsilon": 8.0, "robust_accuracy": 0.5, "size_reduction": 0.7, "accuracy": 0.7}
 """Thresholds where the description states none. They are conventions, not truths; docs/threat-models.md says why."""
@@ -19,19 +20,21 @@ def verdict(
     accuracy_interval: tuple[float, float],
     credible: bool,
     attacked: bool,
+    task: Task = "classification",
 ) -> dict[str, dict[str, Any]]:
     """Judge the deployed int8 model; returns the ``verdict`` part of evaluation.json.
 
     Args:
         thresholds: what the description states.
         epsilon: the worst honest client's ε over all rounds; None: there is no guarantee.
-        robust_accuracy: worst case over all threats, image by image.
+        robust_accuracy: worst case over all threats, image by image; for segmentation it is mean Dice, as accuracy is.
         robust_interval: its 95 % interval. A threshold inside it is not decided.
         size_reduction: 1 - int8 bytes / fp32 bytes.
         accuracy: clean accuracy of the int8 model.
         accuracy_interval: its 95 % interval.
         credible: False makes a "robust" undecided: an attack that may have failed proves nothing.
         attacked: whether a white-box attack with a budget above 0 was made; without one nothing is shown.
+        task: for the sentences.
     """
     limit = _threshold(thresholds, "epsilon")
     private = _tile(
@@ -46,6 +49,8 @@ def verdict(
     floor = _threshold(thresholds, "robust_accuracy")
     holds = _beyond(robust_accuracy, robust_interval, floor)
     sentence = f"{robust_accuracy:.1%} of attacked images are still right in the worst case (asked: {floor:.0%})"
+    if task == "segmentation":
+        sentence = f"attacked images have a mean Dice of {robust_accuracy:.1%} in the worst case (asked: {floor:.0%})"
     sentence += _why_not(holds, robust_interval)
     if holds and not credible:
         holds, sentence = None, sentence + "; but the evaluation flagged itself, so it is not decided"
@@ -63,9 +68,10 @@ def verdict(
     )
     least = _threshold(thresholds, "accuracy")
     right = _beyond(accuracy, accuracy_interval, least)
-    sentence = f"{accuracy:.1%} of clean test images are right (asked: {least:.0%})" + _why_not(
-        right, accuracy_interval
-    )
+    sentence = f"{accuracy:.1%} of clean test images are right (asked: {least:.0%})"
+    if task == "segmentation":
+        sentence = f"clean test images have a mean Dice of {accuracy:.1%} (asked: {least:.0%})"
+    sentence += _why_not(right, accuracy_interval)
     useful = _tile(thresholds, "accuracy", accuracy, right, sentence)
     return {"private": private, "robust": robust, "small": small, "useful": useful}
 

@@ -82,14 +82,14 @@ def _check_arrays(opened: Opened, file: Path, size: int) -> Opened:
             f"CIFAR-10's have {_SIDE}x{_SIDE} in 3; for other images rename the file and use 'npz:FILE'"
         )
     public, test = (None if part is None else _resized(part, size) for part in (opened.public, opened.test))
-    count = len(opened.train.labels)
+    count = len(opened.train.strata)
     told = f"A subset of CIFAR-10: {count:,} training images instead of {_TRAINING:,}."
     notes = (*opened.notes, told) if count != _TRAINING else opened.notes
     return Opened(CLASSES, 3, size, _resized(opened.train, size), public, test, opened.synthetic, notes)
 
 
 def _resized(part: Part, size: int) -> Part:
-    return Part(part.labels, lambda index: resize(part.read(index), size), part.groups)
+    return Part(part.strata, lambda index: resize(part.read(index), size), part.groups)
 
 
 def _open(root: Path, size: int) -> Opened:

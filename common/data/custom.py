@@ -21,8 +21,8 @@ def locate(data: Data, cache: Path) -> Located:
     """Call the function that ``data.source`` names and identify the data by what it returned.
 
     ``function()`` returns ``((images, labels), (images, labels) or None, (images, labels))``: train, public and test,
-    images uint8 [N, H, W] or [N, H, W, C], labels whole numbers from 0. Every process calls it, so it must return the
-    same each time. ``function.classes``, a tuple of names, is used if it is there.
+    images uint8 [N, H, W] or [N, H, W, C], labels whole numbers from 0, [N], or masks, [N, H, W]. Every process calls
+    it, so it must return the same each time. ``function.classes``, a tuple of names, is used if it is there.
 
     Raises:
         UserError: the function cannot be loaded, raises, or returns anything else.

@@ -1,17 +1,23 @@
 """A prepared data set: three disjoint splits of uint8 images."""
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from common.records import Records
+from common.records import Records, Task
 
 Images = NDArray[np.uint8]
-Labels = NDArray[np.int64]
+Labels = NDArray[np.integer[Any]]
+"""int64 [N] class numbers, or, for segmentation, masks: uint8 [N, H, W], the class number of every pixel."""
+Masks = NDArray[np.uint8]
+Strata = NDArray[np.int64]
+
+_LIKE_LABELS: Strata = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,19 +26,29 @@ class Split:
 
     Attributes:
         images: uint8 [N, C, H, W], read-only and memory-mapped: all processes of a machine share one copy.
-        labels: int64 [N] class numbers.
+        labels: int64 [N] class numbers; for segmentation masks, uint8 [N, H, W], memory-mapped as the images are.
+        strata: int64 [N], what stratified draws and partitions go by: the labels, unless these are masks; then a band
+            that the source gives (age, volume); where it gives none, one band for all.
     """
 
     images: Images
     labels: Labels
+    strata: Strata = field(default_factory=lambda: _LIKE_LABELS)
+
+    def __post_init__(self) -> None:
+        if self.strata is _LIKE_LABELS:
+            one = self.labels.ndim == 1
+            strata = self.labels.astype(np.int64, copy=False) if one else np.zeros(len(self.labels), dtype=np.int64)
+            object.__setattr__(self, "strata", strata)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def records(self, index: NDArray[np.int64] | Tensor | None = None) -> Records:
-        """Return a copy of the records at ``index`` (int64 [M]; None: of all) as tensors."""
+        """Return a copy of the records at ``index`` (int64 [M]; None: of all) as tensors, masks as int64, too."""
         rows = slice(None) if index is None else np.asarray(index, dtype=np.int64)
-        return Records(torch.from_numpy(np.array(self.images[rows])), torch.from_numpy(np.array(self.labels[rows])))
+        labels = np.array(self.labels[rows], dtype=np.int64)
+        return Records(torch.from_numpy(np.array(self.images[rows])), torch.from_numpy(labels))
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +57,16 @@ class Dataset:
 
     Attributes:
         source: the source's name, without the folders that lead to it.
-        classes: the classes' names; a label is a position in it.
+        classes: the classes' names; a label is a position in it. For segmentation the structures' names, of which the
+            first is what belongs to none ("background").
         train: what the clients share among them.
         public: for calibration, normalisation and early decisions; disjoint from the rest.
         test: only ever scored.
         synthetic: True where no image was ever taken of anybody or anything.
-        checksum: SHA-256 of classes, images and labels; equal checksums mean equal data.
+        checksum: SHA-256 of classes, images, labels and strata; equal checksums mean equal data.
         notes: sentences on what was done to the data, for the report.
+        task: what the labels teach.
+        bands: for segmentation the strata's names; else empty.
     """
 
     source: str
@@ -58,6 +77,8 @@ class Dataset:
     synthetic: bool
     checksum: str
     notes: tuple[str, ...]
+    task: Task = "classification"
+    bands: tuple[str, ...] = ()
 
     @property
     def channels(self) -> int:
@@ -71,18 +92,25 @@ class Dataset:
 
     @property
     def normal(self) -> int | None:
-        """The class called "normal", in any case; None where there is none."""
+        """The class called "normal", in any case; None where there is none, or where every pixel has its own."""
+        if self.task == "segmentation":
+            return None
         return next((number for number, name in enumerate(self.classes) if name.casefold() == "normal"), None)
+
+    @property
+    def strata_names(self) -> tuple[str, ...]:
+        """The strata's names: the classes, or the bands that a segmentation source gives."""
+        return self.classes if self.task == "classification" else self.bands
 
     def without_training(self) -> "Dataset":
         """Return these data as a server has them whose clients hold their own: the training split is empty."""
-        train = Split(self.train.images[:0], self.train.labels[:0])
+        train = Split(self.train.images[:0], self.train.labels[:0], self.train.strata[:0])
         return dataclasses.replace(self, train=train)
 
     def counts(self) -> dict[str, list[int]]:
-        """Return each split's records per class."""
+        """Return each split's records per stratum, which is its class where images have one."""
         splits = {"train": self.train, "public": self.public, "test": self.test}
-        return {name: class_counts(split.labels, len(self.classes)) for name, split in splits.items()}
+        return {name: class_counts(split.strata, len(self.strata_names)) for name, split in splits.items()}
 
 
 def class_counts(labels: Labels, classes: int) -> list[int]:

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from common.config import Data
 from common.data.dataset import Images
 from common.data.pictures import common_side, fingerprint, is_grey, list_pictures, read_pictures
-from common.data.source import PARTS, Located, Opened, Part, Parts
+from common.data.source import PART_FOLDERS, PARTS, Located, Opened, Part, Parts
 from common.errors import UserError
 
-_NAMES = {"train": ("train",), "public": ("public", "val", "valid", "validation"), "test": ("test",)}
 _PROBED = 48
 """Pictures looked at to tell grey from colour."""
 Listing = dict[str, dict[str, list[Path]]]
@@ -46,7 +45,7 @@ def pictures_part(files: list[Path], labels: list[int], channels: int, size: int
 
 def _list(root: Path, may_lack: bool) -> Listing:
     below = {folder.name.lower(): folder for folder in _folders(root)}
-    parts = {part: next((below[name] for name in names if name in below), None) for part, names in _NAMES.items()}
+    parts = {part: next((below[name] for name in names if name in below), None) for part, names in PART_FOLDERS.items()}
     if parts["train"] is None:
         if parts["test"] is not None:
             raise UserError(f"{root} has test/ but no train/; make both, or one folder a class for us to split")

@@ -1,6 +1,8 @@
 """``npz:FILE``: arrays in MedMNIST's layout (``train_images``, ``train_labels``, ``val_*``, ``test_*``).
 
-Two more are read where they are there: ``classes``, the classes' names, and ``synthetic``, true or false.
+Labels may be masks, with a class for every pixel. More is read where it is there: ``classes``, the classes' names,
+``synthetic``, true or false, and of masks ``strata``, the bands' names, with ``train_strata``, ``val_strata``,
+``test_strata``, each record's position among them.
 """
 
 from collections.abc import Mapping
@@ -12,7 +14,8 @@ from zlib import error as ZlibError
 import numpy as np
 
 from common.config import Data
-from common.data.arrays import check_pair, open_arrays
+from common.data.arrays import Pair, check_pair, open_arrays
+from common.data.dataset import Strata
 from common.data.source import PARTS, Located, Opened, Parts
 from common.errors import UserError
 from common.loading import file_digest, suggest
@@ -61,11 +64,13 @@ def _open(file: Path, data: Data, needs: Parts) -> Opened:
                 for part, name in _PARTS.items()
                 if f"{name}_images" in present
             }
+            bands = _list_of_names(arrays, "strata", what)
+            strata = _strata(arrays, pairs, bands, what) if bands is not None else None
     except (ValueError, KeyError, EOFError, OSError, AttributeError, BadZipFile, ZlibError) as error:
         if "pickle" in str(error):
             raise UserError(f"{what} holds pickled Python objects, which are never read; save plain arrays") from None
         raise UserError(f"{what} is no npz file that can be read ({error}); make or download it again") from None
-    return open_arrays(pairs, names, data.image_size, what, synthetic=synthetic)
+    return open_arrays(pairs, names, data.image_size, what, synthetic=synthetic, strata=strata, bands=bands or ())
 
 
 def _check_parts(present: set[str], needs: Parts, what: str) -> None:
@@ -85,11 +90,32 @@ def _check_parts(present: set[str], needs: Parts, what: str) -> None:
 def _names(arrays: Mapping[str, Any], file: Path, what: str) -> tuple[str, ...] | None:
     if "classes" not in arrays:
         return next((names for start, names in _KNOWN_CLASSES.items() if file.stem.startswith(start)), None)
-    told = arrays["classes"]
+    return _list_of_names(arrays, "classes", what)
+
+
+def _list_of_names(arrays: Mapping[str, Any], key: str, what: str) -> tuple[str, ...] | None:
+    if key not in arrays:
+        return None
+    told = arrays[key]
     names = tuple(str(name) for name in told.ravel()) if told.dtype.kind == "U" else ()
     if told.ndim != 1 or not names or "" in names or len(set(names)) != len(names):
-        raise UserError(f"{what}: classes must be a list of different names, one a class, but is {told.tolist()!r:.80}")
+        raise UserError(f"{what}: {key} must be a list of different names, one each, but is {told.tolist()!r:.80}")
     return names
+
+
+def _strata(
+    arrays: Mapping[str, Any], pairs: Mapping[str, Pair], bands: tuple[str, ...], what: str
+) -> dict[str, Strata]:
+    """Return each part's strata. Raises UserError: one has none, not one a record, or one without a name."""
+    strata = {}
+    for part, (images, _) in pairs.items():
+        key = f"{_PARTS[part]}_strata"
+        found = np.asarray(arrays.get(key, -1))
+        fits = found.shape == (len(images),) and np.issubdtype(found.dtype, np.integer)
+        if not fits or int(found.min()) < 0 or int(found.max()) >= len(bands):
+            raise UserError(f"{what}: with strata, {key} must hold {len(images)} numbers from 0 to {len(bands) - 1}")
+        strata[part] = found.astype(np.int64)
+    return strata
 
 
 def _synthetic(arrays: Mapping[str, Any], what: str) -> bool:

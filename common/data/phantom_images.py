@@ -3,32 +3,16 @@
 Only sums, products and quotients of float32 numbers are used, so that every machine draws the same bytes.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.floating[Any]]
-"""float32 throughout."""
+from common.data.drawing import Columns, Field, bump, halve, spread, step
 
 UNIFORMS = 64
 """Uniform draws in [0, 1) that one image takes."""
 GRIDS = (6, 13, 22)
 """Sides of the coarse grids of normal draws behind an image's soft, patchy and reticular texture."""
 NORMAL, BACTERIAL, VIRAL = 0, 1, 2
-
-
-class _Columns:
-    """Hand out uniform draws one after the other, scaled, as [B, 1, 1]."""
-
-    def __init__(self, uniforms: Field) -> None:
-        self._uniforms = uniforms
-        self._next = 0
-
-    def __call__(self, low: float, high: float) -> Field:
-        column = self._uniforms[:, self._next, None, None]
-        self._next += 1
-        return np.float32(low) + np.float32(high - low) * column
 
 
 def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], noise: Field) -> NDArray[np.uint8]:
@@ -43,8 +27,8 @@ def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], n
     size = noise.shape[-1]
     oversampling = 2 if size < 96 else 1
     side = size * oversampling
-    soft, patchy, reticular = (_spread(grid, side) for grid in grids)
-    column = _Columns(uniforms)
+    soft, patchy, reticular = (spread(grid, side) for grid in grids)
+    column = Columns(uniforms)
     x, y = _pose(column, side)
 
     body, lungs, heart, dome = _organs(column, x, y)
@@ -59,7 +43,7 @@ def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], n
     density = density + _markings(column, x, y, patchy, reticular) * air
     density = density + disease * (1 - 0.5 * heart)
     density = (density + bones * (0.6 + 0.4 * air)) * body
-    image = density if oversampling == 1 else _halve(density)
+    image = density if oversampling == 1 else halve(density)
 
     tone, gain, offset = column(-0.12, 0.12), column(0.96, 1.06), column(-0.02, 0.02)
     image = image * gain + offset
@@ -68,41 +52,7 @@ def draw(labels: NDArray[np.int64], uniforms: Field, grids: tuple[Field, ...], n
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def _step(z: Field, width: float) -> Field:
-    """Return a smooth step from 0 (z <= -width) to 1 (z >= width)."""
-    t: Field = np.clip(z * np.float32(0.5 / width) + np.float32(0.5), 0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def _bump(r2: Field) -> Field:
-    """Return a bell of the squared distance: 1 at 0, 1/4 at 1, thin tails."""
-    b: Field = 1 / (1 + r2)
-    return b * b
-
-
-def _halve(image: Field) -> Field:
-    total: Field = image[:, ::2, ::2] + image[:, 1::2, ::2] + image[:, ::2, 1::2] + image[:, 1::2, 1::2]
-    return total * np.float32(0.25)
-
-
-def _spread(grid: Field, side: int) -> Field:
-    """Spread a coarse grid [B, g, g] over [B, side, side] by cubic B-splines."""
-    cells = grid.shape[-1] - 3
-    place = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / side)
-    first = np.minimum(place.astype(np.int64), cells - 1)
-    t = (place - first).astype(np.float32)
-    s = 1 - t
-    weights = (s * s * s, (3 * t - 6) * t * t + 4, (3 * s - 6) * s * s + 4, t * t * t)
-    rows = np.zeros((len(grid), side, grid.shape[-1]), dtype=np.float32)
-    for k, weight in enumerate(weights):
-        rows += (weight / 6)[:, None] * grid[:, first + k]
-    field = np.zeros((len(grid), side, side), dtype=np.float32)
-    for k, weight in enumerate(weights):
-        field += (weight / 6) * rows[:, :, first + k]
-    return field
-
-
-def _pose(column: _Columns, side: int) -> tuple[Field, Field]:
+def _pose(column: Columns, side: int) -> tuple[Field, Field]:
     """Return the patient's coordinates [B, side, side]: x about -1 (left edge) to 1, y about -1 (top) to 1."""
     axis = ((np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / side) - 1).astype(np.float32)
     across, down = axis[None, None, :] - column(-0.07, 0.07), axis[None, :, None] - column(-0.07, 0.07)
@@ -110,13 +60,13 @@ def _pose(column: _Columns, side: int) -> tuple[Field, Field]:
     return (across + turn * down) / scale, (down - turn * across) / scale
 
 
-def _organs(column: _Columns, x: Field, y: Field) -> tuple[Field, Field, Field, Field]:
+def _organs(column: Columns, x: Field, y: Field) -> tuple[Field, Field, Field, Field]:
     """Return body, lungs, heart and the part below the diaphragm, each in [0, 1]."""
     away = np.abs(x)
     slope = column(0.28, 0.42) * np.maximum(away - 0.20, 0)
     shoulders = np.maximum(y + column(0.72, 0.86) - slope, column(0.16, 0.23) - away)  # or neck
-    flank = column(0.94, 1.14) - 0.10 * _step(y, 0.6) - away
-    body = _step(shoulders, 0.06) * _step(flank, 0.05)
+    flank = column(0.94, 1.14) - 0.10 * step(y, 0.6) - away
+    body = step(shoulders, 0.06) * step(flank, 0.05)
     middle, width = column(0.42, 0.47), column(0.32, 0.38)
     apex, reach = column(-0.08, 0.0), column(0.66, 0.76)
     rise = np.clip((0.15 - y) / 0.85, 0, 1)
@@ -128,30 +78,30 @@ def _organs(column: _Columns, x: Field, y: Field) -> tuple[Field, Field, Field, 
         upright = (y - apex) / reach
         ellipse = 1 - across * across - upright * upright * upright * upright
         above = floor + 0.16 * np.minimum(across * across, 1.3) - y
-        lungs = lungs + _step(ellipse, 0.22) * _step(above, 0.05)
-        dome = dome * (1 - _step(above, 0.06))
+        lungs = lungs + step(ellipse, 0.22) * step(above, 0.05)
+        dome = dome * (1 - step(above, 0.06))
     centre, high = column(0.08, 0.16), column(0.16, 0.26)
     slant = (x - centre) + 0.35 * (y - high)
     wide, tall = column(0.25, 0.34), column(0.24, 0.30)
-    heart = _step(1 - (slant / wide) ** 2 - ((y - high) / tall) ** 2, 0.40)
-    vessels = _step(0.17 - np.abs(x - 0.03), 0.07) * _step(y + 0.45, 0.25) * _step(0.5 - y, 0.2)
+    heart = step(1 - (slant / wide) ** 2 - ((y - high) / tall) ** 2, 0.40)
+    vessels = step(0.17 - np.abs(x - 0.03), 0.07) * step(y + 0.45, 0.25) * step(0.5 - y, 0.2)
     heart = np.maximum(heart, vessels)
     return body, lungs, heart, dome
 
 
-def _bones(column: _Columns, x: Field, y: Field) -> Field:
+def _bones(column: Columns, x: Field, y: Field) -> Field:
     """Return the density of ribs, clavicles and spine, with the windpipe as a dark strip."""
     away = np.abs(x)
-    cage = _step(0.84 - away, 0.08) * _step(y + 0.72, 0.08) * _step(0.62 - y, 0.10)
+    cage = step(0.84 - away, 0.08) * step(y + 0.72, 0.08) * step(0.62 - y, 0.10)
     spacing, start, strength = column(0.165, 0.20), column(0, 1), column(0.07, 0.13)
     back = _comb((y - 0.75 * (away - 0.30) ** 2) / spacing + start, 0.30)
     front = _comb((y + 0.55 * away - 0.25 * away * away) / (1.15 * spacing) + column(0, 1), 0.22)
-    ribs = cage * _step(away - 0.10, 0.06) * strength * (back + 0.45 * front)
+    ribs = cage * step(away - 0.10, 0.06) * strength * (back + 0.45 * front)
     level = column(-0.62, -0.54)
     collar = (y - level + 0.16 * away + 0.12 * (away - 0.3) ** 2) / 0.035
-    clavicles = _bump(collar * collar) * _step(away - 0.07, 0.03) * _step(0.62 - away, 0.08) * column(0.08, 0.14)
-    spine = _bump((x / 0.12) ** 2) * (column(0.10, 0.16) + 0.03 * _comb(y / 0.13 + start, 0.35))
-    windpipe = _bump(((x - column(-0.02, 0.03)) / 0.045) ** 2) * _step(-0.18 - y, 0.10)
+    clavicles = bump(collar * collar) * step(away - 0.07, 0.03) * step(0.62 - away, 0.08) * column(0.08, 0.14)
+    spine = bump((x / 0.12) ** 2) * (column(0.10, 0.16) + 0.03 * _comb(y / 0.13 + start, 0.35))
+    windpipe = bump(((x - column(-0.02, 0.03)) / 0.045) ** 2) * step(-0.18 - y, 0.10)
     return ribs + clavicles + spine - 0.12 * windpipe
 
 
@@ -162,15 +112,15 @@ def _comb(phase: Field, width: float) -> Field:
     return ridge * (np.float32(1.2) - np.float32(0.4) * ridge)  # cortex: edges a little brighter than a plain ridge
 
 
-def _markings(column: _Columns, x: Field, y: Field, patchy: Field, reticular: Field) -> Field:
+def _markings(column: Columns, x: Field, y: Field, patchy: Field, reticular: Field) -> Field:
     """Return the vessels of healthy lungs: denser and coarser near the hila."""
-    near = _bump(((np.abs(x) - 0.17) / 0.20) ** 2 + ((y - 0.02) / 0.28) ** 2)
+    near = bump(((np.abs(x) - 0.17) / 0.20) ** 2 + ((y - 0.02) / 0.28) ** 2)
     return near * (column(0.05, 0.12) + 0.05 * patchy) + column(0.005, 0.020) * reticular
 
 
 def _disease(
     labels: NDArray[np.int64],
-    column: _Columns,
+    column: Columns,
     x: Field,
     y: Field,
     lungs: Field,
@@ -190,11 +140,11 @@ def _disease(
         centre, height = column(0.26, 0.58), column(-0.40, 0.36)
         wide, tall = column(0.15, 0.28), column(0.14, 0.27)
         edge = ((x - place * centre) / wide) ** 2 + ((y - height) / tall) ** 2
-        blot = _step(1.1 - edge + 0.55 * patchy, 0.9) * column(0.17, 0.38) * (1 + 0.12 * reticular)
+        blot = step(1.1 - edge + 0.55 * patchy, 0.9) * column(0.17, 0.38) * (1 + 0.12 * reticular)
         focal = focal + (blot if number == 0 else blot * second)
-    spread = 0.55 + 0.45 * _bump(((np.abs(x) - 0.22) / 0.35) ** 2 + (y / 0.5) ** 2)
+    spread = 0.55 + 0.45 * bump(((np.abs(x) - 0.22) / 0.35) ** 2 + (y / 0.5) ** 2)
     diffuse = spread * column(0.11, 0.24) * np.maximum(1 + 0.30 * soft + 0.50 * patchy + 1.00 * reticular, 0)
-    shadow = _bump(((x - column(-0.7, 0.7)) / 0.25) ** 2 + ((y - column(-0.5, 0.5)) / 0.25) ** 2) * column(0.0, 0.06)
+    shadow = bump(((x - column(-0.7, 0.7)) / 0.25) ** 2 + ((y - column(-0.5, 0.5)) / 0.25) ** 2) * column(0.0, 0.06)
     kind = labels[:, None, None]
     opacity = np.where(kind == BACTERIAL, focal, np.where(kind == VIRAL, diffuse, np.float32(0)))
     return lungs * opacity + shadow

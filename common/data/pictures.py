@@ -14,7 +14,8 @@ from common.progress import track
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".gif"})
 SMALLEST = 8
 """Side in pixels below which no image is taken, as ``data.image_size`` asks."""
-_BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError)
+BROKEN = (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError, MemoryError)
+"""What Pillow raises for a file that is no picture."""
 
 
 def list_pictures(folder: Path) -> list[Path]:
@@ -49,7 +50,7 @@ def read_picture(file: Path, channels: int, size: int) -> Images:
             if pixels.size != (size, size):
                 pixels = pixels.resize((size, size), Image.Resampling.BILINEAR)
             array = np.asarray(pixels, dtype=np.uint8)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UserError(f"{file} cannot be read as a picture ({error}); replace or remove it") from None
     return array[None] if channels == 1 else array.transpose(2, 0, 1)
 
@@ -72,7 +73,7 @@ def common_side(files: Sequence[Path], wanted: int | None) -> int:
         try:
             with Image.open(file) as picture:
                 size = picture.size
-        except _BROKEN as error:
+        except BROKEN as error:
             raise UserError(f"{file} cannot be read as a picture ({error}); replace or remove it") from None
         if first is not None and size != first:
             raise UserError(
@@ -101,7 +102,7 @@ def is_grey(file: Path) -> bool:
                 return True
             picture.draft(None, (64, 64))
             pixels = np.asarray(picture.convert("RGB"), dtype=np.int16)
-    except _BROKEN as error:
+    except BROKEN as error:
         raise UserError(f"{file} cannot be read as a picture ({error}); replace or remove it") from None
     return bool(np.abs(pixels - pixels[..., :1]).max() <= 2)  # JPEG's colour transform may be off by a level or two
 
@@ -116,3 +117,12 @@ def resize(images: NDArray[np.uint8], size: int) -> Images:
         for plane in planes
     ]
     return np.stack(resized).reshape(*images.shape[:2], size, size)
+
+
+def resize_masks(masks: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """Return masks, uint8 [M, H, W], as [M, size, size]: of each pixel the nearest one's class, never one between."""
+    if masks.shape[1:] == (size, size):
+        return masks
+    return np.stack(
+        [np.asarray(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST), np.uint8) for mask in masks]
+    )

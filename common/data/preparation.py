@@ -1,6 +1,7 @@
 """Preparing a data set: locate, split, cap, keep duplicates apart, write arrays that all processes share."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -9,23 +10,26 @@ from typing import Any
 import numpy as np
 
 from common.config import Data
-from common.data import cifar10, custom, folder, npz, phantom, pneumonia
+from common.data import brain, cifar10, custom, folder, masks, npz, phantom, pneumonia
 from common.data.cache import cache_folder, obtain, require_space
-from common.data.dataset import Dataset, Split, class_counts
+from common.data.dataset import Dataset, Split, Strata, class_counts
 from common.data.source import PARTS, SERVER_PARTS, Located, Opened, Part, Parts
 from common.data.splits import cut, stratified_draw
 from common.data.writing import Written, write_part
 from common.errors import UserError
 from common.loading import is_reference, suggest
+from common.records import Task
 from common.seeds import numpy_generator
 
 SOURCES: dict[str, str] = {
     "phantom": "synthetic chest X-rays, drawn by a program: normal, bacterial, viral; 28 to 224 pixels, grey",
+    "brain": "segmentation: synthetic brain slices, drawn by a program, with five structures and seven decades of age",
     "cifar10": "CIFAR-10: 60,000 colour photographs, 10 classes; a local copy, binary or cifar10.npz, else downloaded",
     "pneumonia": "5,856 paediatric chest X-rays (Kermany et al. 2018) in their usual folders; 2 or 3 classes",
-    "npz:FILE": "arrays in MedMNIST's layout: train_images, train_labels, val_images … test_labels",
+    "npz:FILE": "arrays in MedMNIST's layout: train_images, train_labels (or masks), val_images … test_labels",
     "folder:DIR": "pictures in DIR/train/CLASS and DIR/test/CLASS, or in DIR/CLASS for us to split",
-    "file.py:function": "your own: function() returns (images, labels) of train, of public (or None) and of test",
+    "masks:DIR": "segmentation: pictures in DIR/train/images with masks in DIR/train/masks; PNG, or NIfTI volumes",
+    "file.py:function": "your own: function() returns (images, labels or masks) of train, public (or None) and test",
 }
 """Data sources and what they are."""
 
@@ -38,10 +42,15 @@ _PREPARATION = 1
 
 _BY_NAME: dict[str, Callable[[Data, Path], Located]] = {
     "phantom": phantom.locate,
+    "brain": brain.locate,
     "cifar10": cifar10.locate,
     "pneumonia": pneumonia.locate,
 }
-_FILES: dict[str, Callable[[Data, Path, Parts], Located]] = {"npz": npz.locate, "folder": folder.locate}
+_FILES: dict[str, Callable[[Data, Path, Parts], Located]] = {
+    "npz": npz.locate,
+    "folder": folder.locate,
+    "masks": masks.locate,
+}
 """Sources whose place the description names; what they must hold depends on what is needed."""
 
 
@@ -69,16 +78,21 @@ def prepare(data: Data, cache: Path | None = None, *, needs: Parts = PARTS) -> D
     key = sha256(json.dumps(made_of, sort_keys=True).encode())
     kind = data.source.partition(":")[0] if not is_reference(data.source) else "custom"
     place, meta = obtain(kept_in, f"{kind}-{key.hexdigest()[:24]}", lambda fresh: _build(located, data, fresh, needs))
-    splits = {name: _load(place, name) for name in PARTS}
+    task: Task = "segmentation" if meta.get("task") == "segmentation" else "classification"
+    splits = {name: _load(place, name, task) for name in PARTS}
     dataset = Dataset(
         source=located.label,
         classes=tuple(meta["classes"]),
         synthetic=bool(meta["synthetic"]),
         checksum=str(meta["checksum"]),
         notes=tuple(meta["notes"]),
+        task=task,
+        bands=tuple(meta.get("bands", ())),
         **splits,
     )
-    _check(dataset.classes, dataset.counts(), needs)  # it may have been prepared for somebody who needs less
+    shown = meta["shown"] if task == "segmentation" else dataset.counts()
+    sizes = {name: len(split) for name, split in splits.items()}
+    _check(dataset.classes, sizes, shown, task, needs)  # it may have been prepared for somebody who needs less
     return dataset
 
 
@@ -97,10 +111,12 @@ def _build(located: Located, data: Data, fresh: Path, needs: Parts) -> dict[str,
     opened = located.open()
     notes = list(opened.notes)
     chosen = _split(opened, data, notes, needs)
-    counts = {name: class_counts(part.labels[index], len(opened.classes)) for name, (part, index) in chosen.items()}
-    _check(opened.classes, counts, needs)
+    if opened.task == "classification":  # masks must be read first
+        drawn = {name: class_counts(part.strata[index], len(opened.classes)) for name, (part, index) in chosen.items()}
+        _check(opened.classes, {name: len(index) for name, (_, index) in chosen.items()}, drawn, opened.task, needs)
     records = sum(len(index) for _, index in chosen.values())
-    require_space(fresh, records * opened.channels * opened.image_size**2 + 2**20)
+    planes = opened.channels + (opened.task == "segmentation")
+    require_space(fresh, records * planes * opened.image_size**2 + 2**20)
 
     held_out: set[bytes] = set()
     written: dict[str, Written] = {}
@@ -108,15 +124,20 @@ def _build(located: Located, data: Data, fresh: Path, needs: Parts) -> dict[str,
         part, index = chosen[name]
         title = f"preparing {located.label}, {name}"
         shape = (opened.channels, opened.image_size, opened.image_size)
-        written[name] = write_part(fresh, name, part, index, shape, held_out, title)
+        written[name] = write_part(fresh, name, part, index, shape, len(opened.classes), held_out, title)
         held_out |= written[name].digests
         notes += _duplicates(name, written[name])
-    kept = {name: class_counts(each.labels, len(opened.classes)) for name, each in written.items()}
-    _check(opened.classes, kept, needs)
-    absent = [name for name, count in zip(opened.classes, kept["test"], strict=True) if count == 0]
+    shown = {name: each.shown.tolist() for name, each in written.items()}
+    _check(opened.classes, {name: len(each.strata) for name, each in written.items()}, shown, opened.task, needs)
+    absent = [name for name, count in zip(opened.classes, shown["test"], strict=True) if count == 0]
     notes += [f"The test split has no image of {', '.join(absent)}."] if absent and "test" in needs else []
-    content = [opened.classes, {name: each.checksum for name, each in sorted(written.items())}]
+    content: list[Any] = [opened.classes, {name: each.checksum for name, each in sorted(written.items())}]
+    told: dict[str, Any] = {}
+    if opened.task == "segmentation":  # what was prepared of classes before there were masks keeps its checksum
+        content.append([opened.task, opened.bands])
+        told = {"task": opened.task, "bands": opened.bands, "shown": shown}
     return {
+        **told,
         "classes": opened.classes,
         "synthetic": opened.synthetic,
         "notes": notes,
@@ -126,20 +147,24 @@ def _build(located: Located, data: Data, fresh: Path, needs: Parts) -> dict[str,
 
 def _split(opened: Opened, data: Data, notes: list[str], needs: Parts = PARTS) -> dict[str, tuple[Part, Any]]:
     """Return each split's part of the source and its record numbers in it."""
-    train = np.arange(len(opened.train.labels), dtype=np.int64)
+    by = " by class" if opened.task == "classification" else ""
+    train = np.arange(len(opened.train.strata), dtype=np.int64)
     chosen: dict[str, tuple[Part, Any]] = {}
     for name, part, fraction in (
         ("test", opened.test, TEST_FRACTION),
         ("public", opened.public, data.public_fraction),
     ):
         if part is not None:
-            chosen[name] = part, np.arange(len(part.labels), dtype=np.int64)
+            chosen[name] = part, np.arange(len(part.strata), dtype=np.int64)
             continue
         if name not in needs:
             chosen[name] = opened.train, train[:0]
             continue
         groups = [opened.train.groups[record] for record in train] if opened.train.groups is not None else None
-        kept, taken = cut(opened.train.labels[train], groups, fraction, numpy_generator(data.seed, "split", name))
+        strata = opened.train.strata[train]
+        if opened.task == "segmentation" and not _spread(strata, groups):
+            strata = np.zeros_like(strata)
+        kept, taken = cut(strata, groups, fraction, numpy_generator(data.seed, "split", name))
         chosen[name] = opened.train, train[taken]
         train = train[kept]
         notes.append(
@@ -150,33 +175,51 @@ def _split(opened: Opened, data: Data, notes: list[str], needs: Parts = PARTS) -
     for name, cap in caps.items():
         part, index = chosen[name]
         if cap is not None and cap < len(index):
-            drawn = stratified_draw(part.labels[index], cap, numpy_generator(data.seed, "cap", name))
-            notes.append(f"{cap} of {len(index)} {name} images were drawn, stratified by class.")
+            drawn = stratified_draw(part.strata[index], cap, numpy_generator(data.seed, "cap", name))
+            notes.append(f"{cap} of {len(index)} {name} images were drawn, stratified{by}.")
             chosen[name] = part, index[drawn]
     return {name: chosen[name] for name in PARTS}
 
 
-def _check(classes: tuple[str, ...], counts: dict[str, list[int]], needs: Parts) -> None:
+def _spread(strata: Strata, groups: list[str] | None) -> bool:
+    """Tell whether every band has enough groups to give one to each split."""
+    if groups is None:
+        return True
+    members = set(zip(strata.tolist(), groups, strict=True))
+    return min(Counter(band for band, _ in members).values(), default=0) >= len(PARTS)
+
+
+def _check(
+    classes: tuple[str, ...], sizes: dict[str, int], shown: dict[str, list[int]], task: Task, needs: Parts
+) -> None:
+    """Refuse splits of so many records, of which so many show each class, that cannot do what is needed."""
     if len(classes) < 2:
         raise UserError(
             f"the data have only the class '{classes[0] if classes else ''}'; a classifier needs two or more"
         )
-    if "train" in needs and sum(counts["train"]) == 0:
+    if "train" in needs and sizes["train"] == 0:
         raise UserError("the training split has no images")
-    for name, count in zip(classes, counts["train"], strict=True):
+    for name, count in zip(classes, shown["train"], strict=True):
+        if count == 0 and set(needs) == set(PARTS) and task == "segmentation":
+            raise UserError(
+                f"the structure '{name}' is in none of {sizes['train']} training masks; take it off the classes, or "
+                "raise data.train_records, if set"
+            )
         if count == 0 and set(needs) == set(PARTS):
             raise UserError(
-                f"the class '{name}' has no training image among {sum(counts['train'])}; labels must count from 0 "
+                f"the class '{name}' has no training image among {sizes['train']}; labels must count from 0 "
                 "without gaps, and data.train_records, if set, must leave every class some"
             )
-    public = sum(counts["public"])
-    lacking = [f" and none of '{name}'" for name, count in zip(classes, counts["public"], strict=True) if count == 0]
+    public = sizes["public"]
+    lacking = [f" and none of '{name}'" for name, count in zip(classes, shown["public"], strict=True) if count == 0]
+    lacking = [] if task == "segmentation" else lacking
+    of_each = "" if task == "segmentation" else " and at least one of each class"
     if "public" in needs and (lacking or public < SMALLEST_PUBLIC):
         raise UserError(
             f"the public split has {public} images{''.join(lacking[:1])}, but calibration needs {SMALLEST_PUBLIC} "
-            "or more and at least one of each class; raise data.public_records or data.public_fraction"
+            f"or more{of_each}; raise data.public_records or data.public_fraction"
         )
-    if "test" in needs and sum(counts["test"]) == 0:
+    if "test" in needs and sizes["test"] == 0:
         raise UserError("the test split has no images")
 
 
@@ -193,8 +236,13 @@ def _duplicates(name: str, written: Written) -> list[str]:
     return notes
 
 
-def _load(place: Path, name: str) -> Split:
+def _load(place: Path, name: str, task: Task) -> Split:
     images = np.load(place / f"{name}-images.npy", mmap_mode="r", allow_pickle=False)
-    labels = np.load(place / f"{name}-labels.npy", allow_pickle=False)
-    labels.setflags(write=False)
-    return Split(images, labels)
+    if task == "classification":
+        labels = np.load(place / f"{name}-labels.npy", allow_pickle=False)
+        labels.setflags(write=False)
+        return Split(images, labels)
+    masks = np.load(place / f"{name}-labels.npy", mmap_mode="r", allow_pickle=False)
+    strata = np.load(place / f"{name}-strata.npy", allow_pickle=False)
+    strata.setflags(write=False)
+    return Split(images, masks, strata)

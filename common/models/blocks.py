@@ -1,4 +1,4 @@
-"""The parts that both networks share: convolution with group norm and ReLU, and the normalisation inside a model."""
+"""The parts that the networks share: convolution with group norm and ReLU, and the normalisation inside a model."""
 
 import math
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def unit(inside: int, outside: int, width: int) -> nn.Sequential:
 class Normalised(nn.Module):
     """A network behind the normalisation of its input, so that images outside stay in [0, 1].
 
-    Input: images [N, C, H, W], float32 in [0, 1]; output: the network's logits [N, classes].
+    Input: images [N, C, H, W], float32 in [0, 1]; output: the network's logits, [N, classes] or [N, classes, H, W].
     The buffers ``mean`` and ``std`` [1, C, 1, 1] are constants of the experiment, not trained.
     """
 
@@ -67,6 +67,6 @@ class Normalised(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits [N, classes] of images [N, C, H, W] in [0, 1]."""
+        """Return the network's logits of images [N, C, H, W] in [0, 1]."""
         logits: Tensor = self.network((images - self.mean) / self.std)
         return logits

@@ -8,10 +8,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from common.errors import UserError
+from common.records import Task
 
 
 def build_custom(
-    build: Callable[[int, int], Any], name: str, channels: int, classes: int, image_size: int
+    build: Callable[[int, int], Any],
+    name: str,
+    channels: int,
+    classes: int,
+    image_size: int,
+    task: Task = "classification",
 ) -> nn.Module:
     """Return the float32 network that a user's ``build(channels, classes)`` makes, after a probe of two images.
 
@@ -23,6 +29,7 @@ def build_custom(
         channels: of the images.
         classes: logits that the network must give.
         image_size: side in pixels of the probe's images.
+        task: for segmentation it must give logits for every pixel.
 
     Raises:
         UserError: ``build`` fails or gives no ``nn.Module``; batch norm or other running statistics; the probe fails,
@@ -43,7 +50,7 @@ def build_custom(
         if getattr(module, "inplace", False) is True:
             setattr(module, "inplace", False)  # noqa: B010 - nn.Module types its attributes as tensors and modules
     network = network.to("cpu", torch.float32)
-    _probe(network, where, channels, classes, image_size)
+    _probe(network, where, channels, classes, image_size, task)
     return network
 
 
@@ -59,10 +66,11 @@ def _refuse_running_statistics(network: nn.Module, where: str) -> None:
             )
 
 
-def _probe(network: nn.Module, where: str, channels: int, classes: int, image_size: int) -> None:
+def _probe(network: nn.Module, where: str, channels: int, classes: int, image_size: int, task: Task) -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, channels, image_size, image_size, generator=generator)
     shape = f"[2, {channels}, {image_size}, {image_size}]"
+    wanted = (2, classes) if task == "classification" else (2, classes, image_size, image_size)
     was_training = network.training
     try:
         network.eval()
@@ -76,10 +84,10 @@ def _probe(network: nn.Module, where: str, channels: int, classes: int, image_si
         ) from error
     finally:
         network.train(was_training)
-    if not isinstance(logits, Tensor) or logits.shape != (2, classes):
+    if not isinstance(logits, Tensor) or logits.shape != wanted:
         found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
         raise UserError(
-            f"{where}: for images of shape {shape} the network gave {found}; return logits of shape (2, {classes})"
+            f"{where}: for images of shape {shape} the network gave {found}; return logits of shape {wanted}"
         )
     if not logits.isfinite().all():
         raise UserError(f"{where}: the network gave logits that are not finite; check its initialisation")

@@ -104,7 +104,9 @@ def report(path: Annotated[Path, typer.Argument(help="A run's folder, or runs/NA
 
 
 def list_known(
-    what: Annotated[str, typer.Argument(help="clients, attacks, aggregation, data, models or experiments.")],
+    what: Annotated[
+        str, typer.Argument(help="clients, attacks, aggregation, merge (of peers), data, models or experiments.")
+    ],
 ) -> None:
     """List what a description can name; each also takes 'file.py:object' of your own."""
     from experiments.console import print_known

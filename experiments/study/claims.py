@@ -228,7 +228,10 @@ def command(study: str) -> str:
 
 
 def judge(
-    results: Sequence[Result], facts: Mapping[str, Any], commands: Callable[[str], str] = command
+    results: Sequence[Result],
+    facts: Mapping[str, Any],
+    commands: Callable[[str], str] = command,
+    claims: Sequence[Claim] = CLAIMS,
 ) -> tuple[Verdict, ...]:
     """Return the verdict on every claim.
 
@@ -236,9 +239,10 @@ def judge(
         results: finished cells of any studies; a half-finished study decides what it can.
         facts: ``facts.json``; any of it may be missing.
         commands: the name of a study → the command that runs it.
+        claims: which.
     """
     evidence = Evidence(results, facts)
-    return tuple(_judged(claim, claim.measure(evidence), commands(claim.study)) for claim in CLAIMS)
+    return tuple(_judged(claim, claim.measure(evidence), commands(claim.study)) for claim in claims)
 
 
 def _judged(claim: Claim, found: Finding, asked: str) -> Verdict:

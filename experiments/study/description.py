@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -48,8 +48,8 @@ class StudyFile(Section):
     include: tuple[str, ...] = ()
     """Other studies, relative to this one; their cells belong to this study, too."""
     figures: tuple[str, ...] = ("grid",)
-    claims: bool = False
-    """Measure facts beside the cells, and write the page of claims."""
+    claims: bool | Literal["braintorrent"] = False
+    """Write the page of claims: true, of the paper on robustness, with facts measured beside the cells."""
     repeats: Count = 1
     """Trainings of every cell, each with another seed."""
     changes: dict[str, Any] = Field(default_factory=dict)

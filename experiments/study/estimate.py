@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
 from attacks.batches import device_of
 from attacks.craft import options
 from common.config import Experiment
 from common.data import Dataset
+from common.task import loss
 from common.threads import torch_threads
 from experiments.study.plan import Federation, Planned
 from experiments.study.setting import POISONER
@@ -47,19 +47,21 @@ class Cost:
 def cost_of(experiment: Experiment, dataset: Dataset) -> Cost:
     """Measure the network on random images, in CPU seconds of one thread; a second or so for the paper's sizes."""
     model = initial_model(experiment, dataset).train()
-    images = torch.rand(BATCH, dataset.channels, dataset.image_size, dataset.image_size).to(
+    batch = min(BATCH, experiment.training.batch_size)  # of a small one, each image costs more
+    images = torch.rand(batch, dataset.channels, dataset.image_size, dataset.image_size).to(
         device_of(model, torch.empty(0))
     )
-    labels = torch.zeros(BATCH, dtype=torch.int64, device=images.device)
+    masks = images.shape[2:] if dataset.task == "segmentation" else ()
+    labels = torch.zeros((batch, *masks), dtype=torch.int64, device=images.device)
     activations = _activations(model, images[:1])
     took = []
     with torch_threads(1):  # CPU seconds of several threads would count their waiting
         for _ in range(4):  # the first one allocates
             before = time.process_time()
-            cross_entropy(model(images), labels).backward()  # type: ignore[no-untyped-call]
+            loss(model(images), labels).backward()  # type: ignore[no-untyped-call]
             took.append(time.process_time() - before)
             model.zero_grad()
-    return Cost(min(took) / BATCH, activations, sum(p.numel() for p in model.parameters()))
+    return Cost(min(took) / batch, activations, sum(p.numel() for p in model.parameters()))
 
 
 def training_seconds(federation: Federation, dataset: Dataset, cost: Cost) -> float:

@@ -33,6 +33,7 @@ class Part:
         beside: further columns, name → numbers; what may explain it away.
         results: the cells behind it.
         differences: which of the columns are differences of shares.
+        ratios: which of them are ratios.
     """
 
     label: str
@@ -40,6 +41,7 @@ class Part:
     beside: Mapping[str, Numbers] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
     differences: frozenset[str] = frozenset()
+    ratios: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

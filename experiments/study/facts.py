@@ -126,7 +126,7 @@ def _repeat(experiment: Experiment, folder: RunFolder) -> Repeat:
 def _seconds(group: Group, seed: int) -> tuple[dict[str, list[float]], Fault]:
     """Return the seconds of our attacks, and beside FAB's those of the released code's FAB."""
     repeat = group.repeats[0]
-    index = sample(repeat.dataset.test.labels, TIMED, numpy_generator(seed, "timed images"))
+    index = sample(repeat.dataset.test.strata, TIMED, numpy_generator(seed, "timed images"))
     images = repeat.dataset.test.records(index).images
     seconds = attack_seconds(repeat.model, images, seed=seed)
     fault = {

@@ -162,7 +162,7 @@ def calibration_on_test(group: Group, *, records: int, seed: int) -> list[Fault]
     for repeat in group.repeats:
         compression, test = repeat.experiment.compression, repeat.dataset.test
         public = calibration_images(repeat.experiment, repeat.dataset)
-        index = sample(test.labels, len(public), numpy_generator(seed, "calibration on test"))
+        index = sample(test.strata, len(public), numpy_generator(seed, "calibration on test"))
         rows.append(
             [
                 accuracy(logits_of(compress(repeat.model, images, compression).kernels, test.images), test.labels)
@@ -288,7 +288,7 @@ def _batch_norm_model(repeat: Repeat) -> nn.Module:
 
 
 def _draw(repeat: Repeat, records: int, seed: int) -> NDArray[np.int64]:
-    return sample(repeat.dataset.test.labels, records, numpy_generator(seed, "faults", "images"))
+    return sample(repeat.dataset.test.strata, records, numpy_generator(seed, "faults", "images"))
 
 
 def _drawn(repeat: Repeat, index: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

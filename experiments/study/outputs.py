@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.folder import RunFolder, read_json, write_json, write_text
+from experiments.study.braintorrent_page import braintorrent_page
 from experiments.study.claims_page import claims_page
 from experiments.study.description import PAPER, Study
 from experiments.study.facts import measure_facts
@@ -59,7 +60,9 @@ def write_outputs(
         folder=out.resolve(),
     )
     write_text(out / "study.html", page)
-    if file.claims:
+    if file.claims == "braintorrent":
+        write_text(out / "claims.md", braintorrent_page(results, scale, partial(_command_of, study)))
+    elif file.claims:
         facts = _facts(results, out)
         write_text(out / "claims.md", claims_page(results, facts, scale, partial(_command_of, study)))
 

@@ -14,7 +14,14 @@ from server.measures import Measure
 Value = str | float | None
 Taken = tuple[float, int] | None
 """A value of one cell and the test images behind it; None: not measured."""
-BOUNDS = {"accuracy": (0.0, 1.0), "attack success": (0.0, 1.0), "accuracy loss": (-1.0, 1.0)}
+BOUNDS = {
+    "accuracy": (0.0, 1.0),
+    "Dice": (0.0, 1.0),
+    "attack success": (0.0, 1.0),
+    "accuracy loss": (-1.0, 1.0),
+    "accuracy of own models": (0.0, 1.0),
+    "Dice of own models": (0.0, 1.0),
+}
 """Metric → what it can be at all: an interval that reaches beyond is cut there, which loses no coverage."""
 
 
@@ -177,7 +184,7 @@ def families(results: Sequence[Result], columns: Sequence[str]) -> list[Family]:
     differing = [number for number in range(len(columns)) if len({key[number] for key in groups}) > 1]
     found: list[Family] = []
     for key, members in groups.items():
-        suffix = _slug("-".join(words(columns[number], key[number]) for number in differing))
+        suffix = slug("-".join(words(columns[number], key[number]) for number in differing))
         taken_already = sum(one.suffix == suffix or one.suffix.startswith(f"{suffix}~") for one in found)
         parts = [("attacks within eps = " if column == "budget" else "") + words(column, value)
                  for column, value in zip(columns, key, strict=True)]  # fmt: skip
@@ -210,5 +217,6 @@ def attack_name(attack: str) -> str:
     return attack.upper() if attack in ("fgsm", "pgd", "fab") else attack.capitalize() if attack == "square" else attack
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return words as a part of a file's name: small letters, figures, dots and dashes."""
     return re.sub(r"[^a-z0-9.]+", "-", text.lower().replace("ε = ", "epsilon-")).strip("-.")

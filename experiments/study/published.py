@@ -10,14 +10,17 @@ from matplotlib.figure import Figure
 
 from common.errors import UserError
 from common.loading import suggest
+from experiments.study.abuse_figure import abuse_points, draw_abuses
 from experiments.study.accuracy_figure import accuracy_points, draw_accuracies
 from experiments.study.alike import confused
 from experiments.study.budget_figures import budget_points, draw_budgets, draw_privacies, privacy_points
 from experiments.study.coordinate_figure import coordinate_points, draw_coordinates
 from experiments.study.cost_table import SECONDS, cost_points
+from experiments.study.curve_figure import curve_points, draw_curves
 from experiments.study.figure_files import inline, write_figure
 from experiments.study.heat_map import draw_heat_map, heat_points
 from experiments.study.points import Point, families, known
+from experiments.study.protocol_figure import draw_protocols, protocol_points
 from experiments.study.results import Result
 from experiments.study.share_figures import draw_loss, draw_shares, loss_points, share_points
 from experiments.study.sheet import Heading
@@ -37,6 +40,7 @@ class Kind:
         apart: the columns whose values get a figure each.
         across: the columns that its table has side by side.
         needs: what a result must have to be drawn, in words, for when none has.
+        all_told: it tells apart all cells that differ in anything, so that none can be taken for another.
     """
 
     title: str
@@ -45,6 +49,7 @@ class Kind:
     apart: tuple[str, ...]
     across: tuple[str, ...]
     needs: str
+    all_told: bool = False
 
 
 _ALIKE = ("data", "model", "budget")
@@ -86,7 +91,19 @@ KINDS: Mapping[str, Kind] = {
         ("target", "threat"), "a setting without a malicious client",
     ),
     "grid": Kind(
-        "Accuracy of every cell", coordinate_points, draw_coordinates, (), ("threat",), "a scored cell",
+        "Accuracy of every cell", coordinate_points, draw_coordinates, (), ("threat",), "a scored cell", True,
+    ),
+    "learning-curves": Kind(
+        "Learning curves at equal local updates and at equal bytes", curve_points, draw_curves, ("data", "model"),
+        ("axis",), "a federation with rounds that nobody abused", True,
+    ),
+    "protocols": Kind(
+        "Final scores at equal local updates and at equal bytes", protocol_points, draw_protocols, ("data", "model"),
+        ("metric",), "a scored cell", True,
+    ),
+    "protocol-attacks": Kind(
+        "Final scores where a peer abuses the protocol", abuse_points, draw_abuses, ("data", "model"),
+        ("metric",), "a peer that misbehaves", True,
     ),
 }  # fmt: skip
 """Name → kind; the names that a study file may list as ``figures``."""
@@ -122,7 +139,7 @@ def draw(
         points = kind.points(family.results)
         if known(points):
             heading = Heading(title or kind.title, family.subtitle, tuple(notes))
-            if figure != "grid":  # it tells all cells apart
+            if not kind.all_told:
                 heading = heading.noting(_ambiguous(family.results))
             for suffix, one in kind.draw(points, heading):
                 figures.append(("-".join(part for part in (figure, family.suffix, suffix) if part), one))
@@ -133,7 +150,7 @@ def table_of(results: Sequence[Result], figure: str, title: str = "") -> Table:
     """Return the numbers of all drawings of a figure as one table. Raises UserError: no such figure."""
     kind = kind_of(figure)
     points = [one for family in families(results, kind.apart) for one in kind.points(family.results)]
-    note = _ambiguous(results) if figure != "grid" else ""
+    note = "" if kind.all_told else _ambiguous(results)
     return Table(title or kind.title, tuple(points if known(points) else ()), kind.across, (note,) if note else ())
 
 

@@ -4,15 +4,10 @@ Ray starts processes, keeps them and sends them over a cluster. What runs when i
 is told and does not stop the rest, a lost worker costs one more attempt, and memory is never promised twice.
 """
 
-import importlib.util
 import logging
-import os
-import signal
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +15,8 @@ from typing import Any
 from common.code import ALL_PACKAGES, code_digest
 from common.errors import UserError
 from common.progress import note, track
-from experiments.study.machine import available_cores, available_memory
+from experiments.ray_session import ray_session
+from experiments.study.machine import available_memory
 from experiments.study.tasks import Outcome, Queue, Room, Task, order, time_left
 from experiments.study.worker import Done, in_a_line, measured
 
@@ -32,12 +28,6 @@ ATTEMPTS = 2
 """How often a task is started whose workers are lost."""
 MEMORY_SHARE = 0.8
 """Of what is available, where no bound is given; the rest is for Ray itself and for wrong estimates."""
-PATIENCE = 10.0
-"""Seconds within which a cluster's address answers."""
-OBJECTS = 80 * 2**20
-"""Bytes of Ray's store of objects, the least that it accepts: results lie in run folders and never pass through it."""
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-"""A worker's environment: one core each, and sums of floating-point numbers in one order."""
 BAR = "cells, by estimated seconds"
 Work = Callable[[Any], None]
 Told = Callable[[Outcome], None]
@@ -88,7 +78,7 @@ def run_tasks(
     queue = Queue(list(tasks))
     if not tasks:
         return []
-    with _ray(cores, address) as ray:
+    with ray_session(cores, address) as ray:
         _check_gpus(tasks, ray)
         _run(queue, work, ray, _room(ray, cores, memory, address), address is not None, _reporter(queue, told, log))
     return queue.in_order()
@@ -248,79 +238,6 @@ def _check_gpus(tasks: Sequence[Task], ray: Any) -> None:
         raise UserError(
             f"gpus = {most:g}: Ray finds {found:g} on its best machine; set device = 'cpu', or ask for less"
         )
-
-
-@contextmanager
-def _ray(cores: int | None, address: str | None) -> Iterator[Any]:
-    """Start Ray here, or join a cluster; leave nothing of this process there afterwards.
-
-    Raises:
-        UserError: Ray is not installed, or could not start, or nothing answers at the address.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("Ray is not installed here; pip install 'ray>=2.55,<3', or use one process (cores = 0)")
-    # Read when Ray is imported or started: no telemetry, no warnings, and `uv run` shall not upload this folder.
-    for name, value in (
-        ("RAY_USAGE_STATS_ENABLED", "0"),
-        ("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0"),
-        ("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"),
-    ):
-        os.environ.setdefault(name, value)
-    import ray
-
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        try:
-            _connect(ray, cores, address)
-        except (RuntimeError, ValueError, OSError) as error:
-            where = f"the Ray cluster at {address} cannot be used" if address else "Ray could not start here"
-            remedy = (
-                "see that it runs, with the Ray and Python of this machine"
-                if address
-                else "use one process (cores = 0)"
-            )
-            raise UserError(f"{where} ({in_a_line(error)}); {remedy}") from error
-        if handler is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
-        ray._private.worker._worker_logs_enabled = False  # or Ray prints what it thinks of a lost worker
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _connect(ray: Any, cores: int | None, address: str | None) -> None:
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if address is not None:
-        host, _, port = address.removeprefix("ray://").rpartition(":")
-        if port.isdigit():  # Ray itself would try for a quarter of an hour
-            socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
-        passed = {name: value for name, value in os.environ.items() if name.startswith(("PSREVAL_", "FLWR_"))}
-        ray.init(address=address, runtime_env={"env_vars": passed | ONE_THREAD}, **quiet)
-        return
-    # "local": never a cluster that happens to run here, nor what a killed study left behind.
-    with _environment(ONE_THREAD):
-        ray.init(
-            address="local",
-            num_cpus=cores or available_cores(),
-            object_store_memory=OBJECTS,
-            include_dashboard=False,
-            **quiet,
-        )
-
-
-@contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
-    """Set variables that the processes inherit that are started meanwhile."""
-    before = {name: os.environ.get(name) for name in changes}
-    os.environ.update(changes)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _gib(size: float) -> str:

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from common.config import Client, Experiment
+from common.tree import KINDS
 
 USES = ("none", "adversarial training", "train-time attack", "both")
 """What adversarial data are used for: nothing, a defence, an attack by a malicious client, or both at once."""
 POISONER = "data-poisoner"
-DATA = {"cifar10": "CIFAR-10", "pneumonia": "Chest X-rays", "phantom": "Phantom X-rays"}
-MODELS = {"resnet9": "ResNet-9", "resnet18": "ResNet-18"}
+DATA = {"cifar10": "CIFAR-10", "pneumonia": "Chest X-rays", "phantom": "Phantom X-rays", "brain": "Brain slices"}
+MODELS = {"resnet9": "ResNet-9", "resnet18": "ResNet-18", "unet": "U-Net"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def setting_of(experiment: Experiment) -> Setting:
 
 def _data(experiment: Experiment) -> str:
     source = experiment.data.source
-    name = source.partition(":")[2] if source.startswith(("npz:", "folder:")) else source
+    name = source.partition(":")[2] if source.startswith(KINDS) else source
     return DATA.get(source, Path(name).stem)
 
 

@@ -155,10 +155,14 @@ def finished_results(planned: Plan) -> list[Result]:
 
 
 def _tasks(planned: Plan, runs: Path, datasets: Datasets) -> tuple[Task, ...]:
-    costs: dict[tuple[str, str], Cost] = {}
+    costs: dict[tuple[str, str, int], Cost] = {}
 
     def cost(experiment: Any) -> Cost:
-        key = (experiment.data.model_dump_json(), experiment.model.model_dump_json())
+        key = (
+            experiment.data.model_dump_json(),
+            experiment.model.model_dump_json(),
+            experiment.training.batch_size,
+        )
         if key not in costs:
             costs[key] = cost_of(experiment, datasets.of(experiment.data))
         return costs[key]

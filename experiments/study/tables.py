@@ -11,17 +11,27 @@ from experiments.study.points import Point, Value, seen, words
 from experiments.study.results import Estimate
 from experiments.wording import NONE, duration, percent, size
 
-PER_CENT = ("accuracy", "accuracy loss", "attack success", "size reduction")
+PER_CENT = (
+    "accuracy", "accuracy loss", "attack success", "size reduction", "Dice",
+    *(score + end for score in ("Dice", "accuracy") for end in (" of own models", " on public images")),
+)  # fmt: skip
 """Metrics that are fractions."""
 UNITS: Mapping[str, Callable[[float], str]] = {
     "bytes up": size,
+    "bytes moved": size,
     "bytes of fp32": size,
     "bytes of int8": size,
     "seconds of federation": duration,
     "seconds of evaluation": duration,
 }
 """Other metrics → how one value of them is written; the rest are plain numbers."""
-HEADS = {"epsilon": "privacy", "use": "adversarial data", "training attack": "made by", "budget": "eps"}
+HEADS = {
+    "epsilon": "privacy",
+    "use": "adversarial data",
+    "training attack": "made by",
+    "budget": "eps",
+    "abuse": "abused by",
+}
 _TEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",

@@ -59,7 +59,7 @@ def attempt(digest: str, sees_gpu: bool, fetch: Callable[[], tuple[Callable[[Any
         sees_gpu: whether the task may use one.
         fetch: returns the work and its arguments; not called where the code differs.
     """
-    _end_with_parent()
+    end_with_parent()
     if not sees_gpu:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     here = code_digest(ALL_PACKAGES)
@@ -81,7 +81,7 @@ def in_a_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel end this process with the one that started it; without this, it takes Ray more than a second."""
     if sys.platform == "linux":
         set_death_signal = 1

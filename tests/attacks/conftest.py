@@ -44,6 +44,18 @@ class Normalised(nn.Module):
         return 20 * self.last(self.drop(x.flatten(1)))
 
 
+class Bright(nn.Module):
+    """Segmentation: class 1 where a pixel's channels sum to more than ``middle``; each pixel answers for itself."""
+
+    def __init__(self, middle: float = 1.5) -> None:
+        super().__init__()
+        self.middle = nn.Parameter(torch.tensor(middle))
+
+    def forward(self, images: Tensor) -> Tensor:
+        light = 4 * (images.sum(dim=1) - self.middle)
+        return torch.stack([-light, light], dim=1)
+
+
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -53,6 +65,12 @@ def linear() -> Linear:
     """Weights of both signs for images [N, 3, 6, 6], none of them near zero."""
     weight = torch.randn(1, 3, 6, 6, generator=generator())
     return Linear(weight + 0.1 * weight.sign(), 0.3).eval()
+
+
+@pytest.fixture
+def bright() -> Bright:
+    """Segmentation of images [N, 3, H, W] by brightness."""
+    return Bright().eval()
 
 
 @pytest.fixture

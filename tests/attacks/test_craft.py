@@ -263,3 +263,44 @@ def test_progress_is_reported_under_the_title(network, images):
     finally:
         common.progress.show_with(None)
     assert seen == [("FGSM", 0, 1), ("FGSM", 1, 1)]
+
+
+MASKED = ("fgsm", "pgd", "square")
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_masks_are_attacked_within_the_budget_and_without_a_trace(bright, grey, name):
+    masks, before = (grey.sum(1) > 1.5).long(), states()
+    found = craft(name, bright, grey, masks, **ORDER)
+    assert 0 < float((found - grey).abs().max()) <= EPS + 1e-6
+    assert states() == before
+    assert bright.middle.grad is None
+    assert torch.equal(craft(name, bright, grey, masks, **ORDER), found)
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name not in MASKED])
+def test_attacks_on_single_answers_refuse_masks(bright, grey, name):
+    with pytest.raises(UserError, match="one class an image, not one a pixel; for segmentation use 'fgsm', 'pgd', "):
+        craft(name, bright, grey, (grey.sum(1) > 1.5).long(), **ORDER)
+
+
+def test_masks_that_do_not_fit_are_told(bright, linear, grey):
+    masks = (grey.sum(1) > 1.5).long()
+    with pytest.raises(UserError, match=r"labels must be int64 of shape \[8\] or \[8, 6, 6\]"):
+        craft("pgd", bright, grey, masks[:, :3], **ORDER)
+    with pytest.raises(UserError, match=r"logits \[N, classes, 6, 6\]; this one returns \(1, 2\)"):
+        craft("pgd", linear, grey, masks, **ORDER)
+    with pytest.raises(UserError, match=r"logits \[N, classes\]; this one returns \(1, 2, 6, 6\)"):
+        craft("pgd", bright, grey, masks[:, 0, 0], **ORDER)
+    with pytest.raises(UserError, match="labels run from 0 to 2, but the model has 2"):
+        craft("pgd", bright, grey, masks * 2, **ORDER)
+    with pytest.raises(UserError, match="stop_when_fooled needs one answer an image"):
+        craft("pgd", bright, grey, masks, **ORDER, stop_when_fooled=True)
+
+
+def test_a_users_attack_gets_the_masks(bright, grey, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text("def darker(model, images, labels, *, eps):\n    return images - eps * labels[:, None]\n")
+    masks = (grey.sum(1) > 1.5).long()
+    found = craft(f"{file}:darker", bright, grey, masks, **ORDER)
+    torch.testing.assert_close(found, grey - EPS * masks[:, None])

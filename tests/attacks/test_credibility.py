@@ -162,3 +162,13 @@ def test_the_unbounded_options_leave_nothing_of_an_ordinary_network(network, pre
         labels = predicted(model, images)
         found = craft("pgd", model, images, labels, seed=1, stop_when_fooled=True, **UNBOUNDED)
         assert check_unbounded(float((predicted(model, found) == labels).float().mean()), 24) == ()
+
+
+def test_dice_is_called_so_and_fgsm_may_be_compared_image_by_image():
+    (found,) = check_weaker_threat("query", 0.3, 0.4, 100, only=(80, 10), score="dice")
+    assert "leaves a Dice of 30.0 % where white-box gradients leave 40.0 % on the same 100 images" in found.sentence
+    (found,) = check_unbounded(0.4, 100, score="dice")
+    assert "leaves a Dice of 40.0 % on 100 images" in found.sentence
+    assert check_single_step(0.42, 0.4, 100) == ()
+    assert check_single_step(0.42, 0.4, 100, only=(80, 10)) != ()
+    assert check_single_step(0.42, 0.4, 100, only=(10, 9)) == ()

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torchattacks
 
+from attacks.fgsm import fgsm
 from attacks.pgd import pgd, random_start
 
 EPS, STEP, STEPS = 8 / 255, 2 / 255, 10
@@ -107,3 +108,14 @@ def test_fooled_by_decides_who_must_be_fooled(network, predicted):
     assert bool((asked | ~full).all())
     itself = pgd(model, images, labels, stop_when_fooled=True, fooled_by=model, **options)
     assert torch.equal(itself, pgd(model, images, labels, stop_when_fooled=True, **options))
+
+
+def test_pgd_and_fgsm_darken_bright_pixels_and_brighten_dark_ones(bright, grey):
+    masks = (grey.sum(1) > 1.5).long()
+    optimum = grey + EPS * torch.where(masks == 1, -1.0, 1.0)[:, None]
+    for found in (
+        pgd(bright, grey, masks, eps=EPS, step_size=STEP, steps=STEPS, start=random_start(grey, EPS, generator())),
+        fgsm(bright, grey, masks, eps=EPS),
+        fgsm(bright, grey, 1 - masks, eps=EPS, targeted=True),
+    ):
+        torch.testing.assert_close(found, optimum, atol=1e-6, rtol=0)

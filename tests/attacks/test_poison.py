@@ -202,3 +202,33 @@ def test_flipping_needs_a_rule_that_flips(records, rule):
 def test_random_labels_need_another_class(records):
     with pytest.raises(UserError, match="another class"):
         flip_labels(records, INDEX, labels="random", classes=1, seed=1)
+
+
+@pytest.fixture
+def masked(records):
+    return Records(records.images, (records.images.sum(1) > 380).long())
+
+
+@pytest.mark.parametrize("labels", ["true", "predicted", "random", "target:0"])
+def test_masks_follow_the_same_rules_pixel_by_pixel(bright, masked, labels):
+    changed = adversarial_copies(bright, masked, INDEX, labels=labels, classes=2, seed=1)
+    clean = masked.images.float() / 255
+    assert torch.equal(changed.images[OTHERS], clean[OTHERS])
+    assert torch.equal(changed.labels[OTHERS], masked.labels[OTHERS])
+    assert 0 < float((changed.images - clean).abs().max()) <= EPS + 1e-6
+    expected = {
+        "true": masked.labels[INDEX],
+        "predicted": predict(bright, masked.images[INDEX]),
+        "random": 1 - masked.labels[INDEX],  # the only other class
+        "target:0": torch.zeros_like(masked.labels[INDEX]),
+    }
+    assert torch.equal(changed.labels[INDEX], expected[labels])
+
+
+def test_flipped_masks_are_uniform_among_the_other_classes(masked):
+    flipped = flip_labels(masked, INDEX, labels="random", classes=4, seed=1)
+    assert torch.equal(flipped.labels[OTHERS], masked.labels[OTHERS])
+    shift = (flipped.labels[INDEX] - masked.labels[INDEX]) % 4
+    shares = torch.bincount(shift.flatten(), minlength=4) / shift.numel()
+    assert shares[0] == 0
+    assert float((shares[1:] - 1 / 3).abs().max()) < 0.05

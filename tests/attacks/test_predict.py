@@ -19,3 +19,7 @@ def test_no_images_no_predictions(network):
     found = predict(network(), torch.zeros(0, 3, 12, 12))
     assert found.shape == (0,)
     assert found.dtype == torch.int64
+
+
+def test_segmentation_gives_masks(bright, images):
+    assert torch.equal(predict(bright, images), (images.sum(1) > 1.5).long())

@@ -24,6 +24,15 @@ def test_a_share_is_the_simulated_client_s_part(partition: Any) -> None:
         assert torch.equal(ours.records().images, theirs.records().images)
 
 
+def test_segmentation_is_shared_by_age() -> None:
+    records = {"train_records": 42, "public_records": 14, "test_records": 7}
+    made = tiny(data={"source": "brain", "image_size": 32, "partition": "sorted", **records}, model={"name": "unet"})
+    young, old = (simulated_holding(made, number) for number in range(2))
+    assert young.dataset.train.strata[young.index].max() <= old.dataset.train.strata[old.index].min()
+    assert young.records(3).labels.shape == (3, 32, 32)
+    assert hospital_holding(Hospital(name="a", data=made.data, share=(1, 2))).index.tolist() == old.index.tolist()
+
+
 def test_without_a_share_every_record_trains(tmp_path: Path) -> None:
     images = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "r.npz", train_images=images, train_labels=np.arange(30) % 3)

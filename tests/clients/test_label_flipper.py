@@ -62,3 +62,13 @@ def test_under_privacy_a_label_decides_nothing_for_other_records(options, table,
 
 def test_it_is_malicious(build):
     assert not build("label-flipper").honest
+
+
+def test_in_masks_it_flips_pixels_and_with_a_source_only_those_of_that_class(build, model, records):
+    masks = torch.randint(0, 3, (40, 6, 6), generator=torch.Generator().manual_seed(0))
+    masked = type(records)(records.images, masks)
+    after = build("label-flipper", {"fraction": 0.5}).prepare(masked, model)
+    assert flips(masked, after).flatten(1).all(1).sum() == flips(masked, after).flatten(1).any(1).sum() == 20
+    one = build("label-flipper", {"fraction": 0.5, "source": 2, "labels": "target:0"}).prepare(masked, model)
+    chosen = flips(masked, after).flatten(1).any(1)
+    assert flips(masked, one).equal((masks == 2) & chosen.view(-1, 1, 1))

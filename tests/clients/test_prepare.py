@@ -54,6 +54,10 @@ BAD_RECORDS = [
     (lambda records, model: Records(records.images / 255 * math.nan, records.labels), "outside [0, 1]"),
     (lambda records, model: Records(records.images, records.labels + 3), "labels from 3 to 5; return class numbers"),
     (lambda records, model: Records(records.images, records.labels - 1), "labels from -1 to 1"),
+    (
+        lambda records, model: Records(records.images, records.labels[:, None, None].expand(-1, 6, 6)),
+        "returned masks as labels; return one class an image",
+    ),
     (lambda records, model: Records(records.images, records.labels[:3]), "Custom.prepare raised ValueError: labels"),
 ]
 
@@ -247,3 +251,19 @@ def test_a_rehearsal_is_short_and_leaves_no_trace(build, model, records, monkeyp
 def test_the_setting_is_frozen(build):
     with pytest.raises(dataclasses.FrozenInstanceError):
         build().setting.round = 2
+
+
+def test_adversarial_training_leaves_records_whose_masks_the_strategy_changed(build, records):
+    masks = torch.randint(0, 3, (40, 6, 6), generator=torch.Generator().manual_seed(0))
+
+    def spoil(records, model):
+        changed = records.labels.clone()
+        changed[:20, 2, 2] = (changed[:20, 2, 2] + 1) % 3
+        return Records(records.images, changed)
+
+    table = AdversarialTraining(fraction=1.0, steps=1)
+    custom = acting(build, "prepare", spoil, adversarial_training=table)
+    prepared = prepare(custom, Records(records.images, masks), torch.nn.Conv2d(1, 3, 1))
+    moved = (prepared.images != records.images.float() / 255).flatten(1).any(1)
+    assert not moved[:20].any()
+    assert moved[20:].all()

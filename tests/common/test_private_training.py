@@ -17,6 +17,7 @@ from common.privacy import Ledger, Plan
 from common.private_training import Noise, _NoisyOptimizer, train_privately
 from common.records import Records
 from common.seeds import derive, numpy_generator
+from common.task import loss
 from common.training import TrainingError
 
 SGD = Training(batch_size=8, optimizer="sgd", momentum=0, learning_rate=1.0)
@@ -448,3 +449,20 @@ def test_on_a_gpu_noise_is_normal_and_heeds_its_seed():
     assert not draws[0].equal(draws[1])
     model = small_model()
     train_privately(model, some_records(), SGD, Privacy(), PLAN, round=1, seed=1, device="cuda")
+
+
+def test_a_mask_s_gradient_is_clipped_as_one_record():
+    """Against a loop over single records, whose loss is cross-entropy plus 1 - soft Dice."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.GroupNorm(2, 4), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    masks = torch.randint(0, 3, (20, 6, 6), generator=torch.Generator().manual_seed(0))
+    records = Records(some_records().images, masks)
+    plan = dataclasses.replace(NOISELESS, sampling_rate=1.0, batch_size=20)
+    total = torch.zeros_like(weights(network))
+    for image, mask in zip(records.images.float() / 255, masks, strict=True):
+        gradients = torch.autograd.grad(loss(network(image[None]), mask[None]), list(network.parameters()))
+        gradient = torch.cat([one.flatten() for one in gradients])
+        total += gradient * min(1.0, plan.clip_norm / gradient.norm().item())
+    change = step(network, records, plan=plan)
+    torch.testing.assert_close(change, -total / 20, atol=1e-5, rtol=1e-4)

@@ -142,3 +142,14 @@ def test_no_records_and_no_parameters_are_refused():
         train(small_model(), some_records(20).take(torch.arange(0)), Training(), seed=3)
     with pytest.raises(UserError, match="no trainable parameters"):
         train(small_model().requires_grad_(False), some_records(), Training(), seed=3)
+
+
+def test_masks_are_learnt_and_told_as_dice():
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 2, (30, 6, 6), generator=generator)
+    records = Records((60 + 130 * masks[:, None]).to(torch.uint8), masks)
+    model = nn.Conv2d(1, 2, 1)
+    training = Training(local_epochs=15, batch_size=8, optimizer="adam", learning_rate=0.1)
+    metrics = train(model, records, training, seed=1)
+    assert metrics.keys() == {"train-loss", "train-dice"}
+    assert metrics["train-dice"] > 0.95

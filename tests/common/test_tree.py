@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import UserError
-from common.tree import put, resolve, resolve_change, with_digests
+from common.tree import KINDS, put, resolve, resolve_change, with_digests
 
 KEYS = st.lists(st.from_regex(r"[a-z]{1,4}", fullmatch=True), min_size=1, max_size=4, unique=True)
 
@@ -46,3 +46,11 @@ def test_a_file_counts_by_content(tmp_path: Path) -> None:
     before = with_digests({"model": {"name": f"{tmp_path / 'x.py'}:y"}})
     (tmp_path / "x.py").write_text("b")
     assert with_digests({"model": {"name": f"{tmp_path / 'x.py'}:y"}}) != before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_folders_and_files_of_data_are_found_and_count_by_name(tmp_path: Path, kind: str) -> None:
+    found = resolve({"data": {"source": f"{kind}below/a"}}, tmp_path)
+    assert found == {"data": {"source": f"{kind}{tmp_path / 'below' / 'a'}"}}
+    assert with_digests(found) == {"data": {"source": f"{kind}a"}}
+    assert resolve({"data": {"source": kind}}, tmp_path) == {"data": {"source": kind}}

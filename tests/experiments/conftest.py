@@ -11,6 +11,7 @@ import torch
 from common.config import parse_toml
 from common.folder import RunFolder, append_line, write_arrays, write_json, write_text
 from server.measures import Measure, measure, to_csv
+from tests.experiments.masked_fixture import masked
 
 DESCRIPTION = """
 name = "three-hospitals"
@@ -66,6 +67,12 @@ def make_run(tmp_path: Path) -> Callable[..., RunFolder]:
 def finished_run(make_run: Callable[..., RunFolder]) -> RunFolder:
     """A finished run: three clients (one malicious and non-private), three rounds, three classes, all four threats."""
     return make_run()
+
+
+@pytest.fixture
+def masked_run(finished_run: RunFolder) -> RunFolder:
+    """A finished run in which every pixel has a class: two structures, white-box alone."""
+    return masked(finished_run)
 
 
 def write_run(

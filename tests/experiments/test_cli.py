@@ -42,9 +42,13 @@ def test_help_imports_nothing_heavy() -> None:
         ("clients", ["honest", "adversarial-training", "data-poisoner", "label-flipper", "update-poisoner"]),
         ("attacks", ["fgsm", "pgd", "fab", "square", "autoattack"]),
         ("aggregation", ["fedavg", "median", "trimmed-mean", "krum", "multi-krum", "bulyan"]),
+        ("merge", ["mean", "alone", "median", "trimmed-mean", "krum", "norm-clipping", "centered-clipping"]),
         ("data", ["phantom", "cifar10", "pneumonia", "npz", "folder"]),
         ("models", ["resnet9", "resnet18"]),
-        ("experiments", ["demo.toml", "pneumonia.toml", "cifar10.toml", "private.toml", "custom-client.toml"]),
+        (
+            "experiments",
+            ["demo.toml", "pneumonia.toml", "cifar10.toml", "private.toml", "custom-client.toml", "braintorrent.toml"],
+        ),
     ],
 )
 def test_list_names_what_a_description_can_say(

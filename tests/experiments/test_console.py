@@ -23,13 +23,14 @@ def test_an_attack_is_printed_with_its_interval(capsys: pytest.CaptureFixture[st
             "eps": 8 / 255,
             "records": 50,
             "seconds": 1.0,
+            "score": "dice",
             "clean": (0.9, 0.8, 0.95),
             "attacked": (0.1, 0.05, 0.2),
         }
     )
     told = capsys.readouterr().out
     assert "8/255" in told
-    assert "10.0%" in told
+    assert "dice  10.0%" in told
 
 
 def test_away_from_a_terminal_progress_is_plain_lines(

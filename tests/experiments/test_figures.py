@@ -17,7 +17,7 @@ def all_figures(name: str = "a", clients: int = 3, rounds: int = 4) -> dict[str,
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         return {
-            "against": forest.against_whom(ROWS, threshold=0.5, commonest=0.4),
+            "against": forest.against_whom(ROWS, threshold=0.5, unseeing=(0.4, "commonest class")),
             "rounds": figures.accuracy_by_round(list(range(1, rounds + 1)), [0.5] * rounds, [100] * rounds, lines),
             "partitions": figures.partitions([name, "b"], [(f"{name}{number}", [3, 4]) for number in range(clients)]),
             "presence": figures.presence(

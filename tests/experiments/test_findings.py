@@ -62,7 +62,7 @@ def test_a_value_that_is_missing_is_not_measured(finished_run: RunFolder, questi
 def test_where_nothing_was_attacked_the_second_row_says_so(make_run: MakeRun) -> None:
     _, untried = findings.adversaries(read_run(make_run(rows=CLEAN)))
     assert untried["detail"] == "no attack was tried"
-    assert untried["accuracy"] == {"fp32": None, "int8": None}
+    assert untried["score"] == {"fp32": None, "int8": None}
 
 
 @pytest.mark.parametrize(
@@ -85,3 +85,15 @@ def test_queries_on_fewer_images_than_others_are_counted(
         read_json(folder.evaluation) | {"queried_records": queried, "attacked_records": attacked},
     )
     assert findings.queried_part(read_run(folder)) == said
+
+
+def test_structures_of_masks_are_found_by_adversary_and_of_classes_none(masked_run: RunFolder) -> None:
+    run = read_run(masked_run)
+    rows = findings.structures(run)
+    assert [(row["target"], row["heading"], row["n"]) for row in rows] == [
+        (target, heading, n)
+        for target in ("fp32", "int8")
+        for heading, n in (("No adversary", "497–500"), ("White-box", "197–200"), ("All together", "197–200"))
+    ]
+    assert [one.value for one in rows[1]["measures"]] == pytest.approx([0.6, 0.4])  # of the worst case
+    assert findings.adversaries(run)[0]["score"]["int8"].metric == "dice"

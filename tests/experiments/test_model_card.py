@@ -140,3 +140,13 @@ def test_latencies_that_were_not_measured_are_said_to_be_so(finished_run: RunFol
     evaluation["compression"]["latency_ms"] = {}
     write_json(finished_run.evaluation, evaluation)
     assert "\nMilliseconds a pass: not measured.\n" in card(finished_run)
+
+
+def test_a_run_of_masks_has_dice_by_structure_and_masks_to_load(masked_run: RunFolder) -> None:
+    text = card(masked_run)
+    assert "float32 [N, 3, 32, 32]" in text
+    assert "## Dice and robustness" in text
+    assert "| int8 | White-box | 60.0 % (59.0–61.0), n = 200 | 40.0 % (39.0–41.0), n = 197 |" in text
+    assert "masks = logits.argmax(1)" in text
+    assert "20 to 29 years" in text
+    assert "accurac" not in text.lower()

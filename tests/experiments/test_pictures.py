@@ -3,9 +3,9 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageColor
 
-from experiments.pictures import LONGEST_SIDE, SHOWN, pictures
+from experiments.pictures import LONGEST_SIDE, SHOWN, TINT, legend, mask_pictures, pictures
 from experiments.run_files import Examples
 
 EPS = 8 / 255
@@ -53,3 +53,19 @@ def test_few_and_not_too_large_images_are_shown() -> None:
     shown = pictures(examples(clean, clean), ["a", "b"], EPS)
     assert len(shown) == SHOWN
     assert decoded(shown[0].clean).shape == (LONGEST_SIDE, LONGEST_SIDE // 2)
+
+
+def test_masks_lie_in_colour_over_the_image_and_the_background_in_none() -> None:
+    clean = np.full((1, 1, 2, 2), 0.5)
+    truth = np.array([[[0, 1], [2, 2]]])
+    found = np.array([[[0, 1], [2, 0]]])
+    masked = Examples(clean.astype(np.float32), clean.astype(np.float32), truth, truth, found, {})
+    (shown,) = mask_pictures(masked, ["none", "a", "b"], EPS)
+    over = decoded(shown.truth)
+    assert over.shape == (2, 2, 3)
+    assert over[0, 0].tolist() == [128, 128, 128]
+    colours = dict(legend(["none", "a", "b"]))
+    expected = [TINT * part + (1 - TINT) * 127.5 for part in ImageColor.getrgb(colours["a"])]
+    assert over[0, 1] == pytest.approx(expected, abs=1)
+    assert (over[1, 0] == over[1, 1]).all()
+    assert (shown.clean_dice, shown.adversarial_dice) == (1, pytest.approx((1 + 2 / 3) / 2))

@@ -379,3 +379,22 @@ def test_latencies_that_were_not_measured_are_said_to_be_so(finished_run: RunFol
     text = page(finished_run).text
     assert "Time of one forward pass: not measured." in text
     assert "in milliseconds; medians" not in text
+
+
+def test_a_run_of_masks_is_told_in_dice_by_structure_with_its_masks(masked_run: RunFolder) -> None:
+    found = page(masked_run)
+    text = found.text
+    assert "leaves the int8 model a mean Dice of 50.0 % (49.0–51.0), n = 200" in text
+    assert "mean Dice of attacked images, int8, over all adversaries" in text
+    assert "Dice of each structure" in text
+    assert "grey <matter>" in text
+    assert "197–200" in text  # some images have no grey matter
+    assert "one mask for all" in text
+    assert "40 to 49 years" in text
+    assert "Student's over the images" in text
+    assert "83.0 % (81.0–90.0)" in text
+    assert text.count("found, attacked") == 6
+    for word in ("accurac", "wilson", "commonest class, which a model", "success:"):
+        assert word not in text.lower()
+    drawn = [one["src"] for one in found.all("img") if str(one["alt"]).startswith("True mask")]
+    assert len(set(drawn)) == 6

@@ -62,3 +62,13 @@ def test_examples_of_a_class_that_is_none_are_refused(finished_run: RunFolder) -
     write_arrays(finished_run.examples, arrays | {"labels": torch.zeros(1, dtype=torch.int64)})
     with pytest.raises(UserError, match=r"examples\.safetensors.*do not match"):
         read_run(finished_run)
+
+
+def test_masks_among_the_examples_must_fit_the_images(masked_run: RunFolder) -> None:
+    arrays = read_arrays(masked_run.examples)
+    found = read_run(masked_run).examples
+    assert found is not None
+    assert found.labels.shape == (6, 32, 32)
+    write_arrays(masked_run.examples, arrays | {"labels": arrays["labels"][:, :5].contiguous()})
+    with pytest.raises(UserError, match=r"examples\.safetensors.*do not match"):
+        read_run(masked_run)

@@ -125,6 +125,30 @@ def test_colour_images_are_split_as_well(tmp_path: Path) -> None:
     assert deployed(experiment, tmp_path / "out", tmp_path / "b").model.read_bytes() == ours.model.read_bytes()
 
 
+def test_masks_and_bands_are_split_as_well(tmp_path: Path) -> None:
+    records = {"train_records": 14, "public_records": 14, "test_records": 7}
+    data = {"source": "brain", "image_size": 32, "partition": "sorted", **records}
+    experiment = described(
+        data=data,
+        model={"name": "unet", "width": 4},
+        federation={"rounds": 1},
+        clients=[{"name": "young"}, {"name": "old"}],
+    )
+    whole = prepare(experiment.data)
+    young, _, server = split(experiment, tmp_path / "out")
+    served = prepare(load(server / "experiment.toml").data, needs=SERVER_PARTS)
+    assert (served.task, served.strata_names, served.test.strata.tolist()) == (
+        "segmentation",
+        whole.strata_names,
+        whole.test.strata.tolist(),
+    )
+    with np.load(young / "records.npz", allow_pickle=False) as made:
+        assert made["train_labels"].shape == (7, 32, 32)
+        assert made["train_strata"].max() <= 3
+    ours = train(experiment, whole, tmp_path / "a", "inprocess")
+    assert deployed(experiment, tmp_path / "out", tmp_path / "b").model.read_bytes() == ours.model.read_bytes()
+
+
 def test_a_hospital_s_file_says_what_the_roster_said(tmp_path: Path) -> None:
     experiment = described(**PRIVATE)
     for folder, client in zip(split(experiment, tmp_path), experiment.roster(), strict=False):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.errors import UserError
 from common.folder import RunFolder
 from common.intervals import wilson
-from experiments.tables import COLUMNS, clean, over_repeats, read_measures, select, targets, threats, worst
+from experiments.tables import COLUMNS, clean, over_repeats, read_measures, score, select, targets, threats, worst
 from server.measures import Measure, measure, to_csv
 from server.measures import Measure as Written
 
@@ -142,3 +142,16 @@ def _read(rows: list[Written]) -> tuple[Measure, ...]:
         path = Path(folder) / "results.csv"
         path.write_text(to_csv(rows))
         return read_measures(path)
+
+
+def test_a_run_of_masks_is_judged_by_dice() -> None:
+    rows = [
+        measure("int8", "clean", "none", "dice", 0.8, 9, interval=(0.7, 0.9)),
+        measure("int8", "clean", "none", "dice:skull", 0.5, 9, interval=(0.4, 0.6)),
+        measure("int8", "all", "worst", "dice", 0.3, 9, interval=(0.2, 0.4)),
+    ]
+    assert score(rows) == "dice"
+    assert clean(rows, "int8") == rows[0]
+    assert clean(rows, "int8", "dice:skull") == rows[1]
+    assert worst(rows, "int8", "all") == rows[2]
+    assert score([]) == "accuracy"

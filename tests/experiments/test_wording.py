@@ -61,3 +61,8 @@ def test_malicious_clients_alone_promise_nobody_anything() -> None:
 )
 def test_numbers_in_words(said: str, expected: str) -> None:
     assert said == expected
+
+
+def test_pixels_that_agree_have_no_interval() -> None:
+    shares = {"int8_fp32": 0.985, "records": 80}
+    assert wording.agreements(shares, "segmentation") == ["int8 and fp32 for 98.5 % of the pixels"]

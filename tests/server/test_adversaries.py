@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 import server.adversaries
 from common.config import Evaluation
-from server.adversaries import QUERIES, Scored, Targets, attack_all, gradient_sources, right_in_worst_case
+from server.adversaries import QUERIES, Scored, Targets, attack_all, gradient_sources, in_worst_case
+from server.marks import Marks
 
 
 def linear(sign: float) -> nn.Module:
@@ -63,18 +64,39 @@ def test_each_set_is_crafted_once_and_scored_wherever_it_concerns(crafted: list)
         ("int8", "white-box", QUERIES),
     }
     queried = [answer for answer in answers.scored if answer.attack == "square"]
-    assert all(answer.index.tolist() == [0, 2] and len(answer.logits) == 2 for answer in queried)
+    assert all(answer.index.tolist() == [0, 2] and len(answer.marks) == 2 for answer in queried)
 
 
-def scored(index: list[int], predictions: list[int]) -> Scored:
-    return Scored("int8", "white-box", "pgd", "fp32", 0, np.array(index), np.eye(2)[predictions])
+def scored(index: list[int], right: list[int]) -> Scored:
+    return Scored("int8", "white-box", "pgd", "fp32", 0, np.array(index), Marks(np.array(right, dtype=float)))
 
 
 def test_the_worst_case_is_taken_image_by_image() -> None:
-    labels = np.array([0, 0, 1, 1])
-    clean = np.array([True, True, True, False])
-    first = scored([0, 1, 2, 3], [1, 0, 1, 1])  # fools image 0; image 3 was wrong before and stays so
-    second = scored([1, 2], [1, 1])  # fools image 1
-    assert right_in_worst_case([first, second], labels, clean).tolist() == [False, False, True, False]
-    assert right_in_worst_case([], labels, clean).tolist() == clean.tolist()
-    assert clean.tolist() == [True, True, True, False]
+    clean = Marks(np.array([1.0, 1, 1, 0]))
+    first = scored([0, 1, 2, 3], [0, 1, 1, 1])  # fools image 0; image 3 was wrong before and stays so
+    second = scored([1, 2], [0, 1])  # fools image 1
+    assert in_worst_case([first, second], clean).scores.tolist() == [0, 0, 1, 0]
+    assert in_worst_case([], clean).scores.tolist() == clean.scores.tolist() == [1, 1, 1, 0]
+
+
+class Threshold(nn.Module):
+    """Segmentation by brightness: class 1 where a pixel is brighter than a half."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        light = 20 * (images[:, 0] - 0.5)
+        return torch.stack([-light, light], dim=1)
+
+
+def test_masks_are_attacked_under_every_threat_and_scored_by_their_dice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 2, (4, 8, 8), generator=generator)
+    images = (100 + 55 * masks[:, None]).to(torch.uint8)  # 27 levels from the edge
+    model = Threshold()
+    threats = ("white-box", "insider", "transfer", "query")
+    evaluation = Evaluation(threats=threats, eps=40 / 255, step_size=10 / 255, steps=8, queries=150)
+    targets = Targets(model, model, model)
+    answers = attack_all(evaluation, targets, {"other": model}, images, masks, np.array([1, 3]), seed=1)
+    dice = {(answer.threat, answer.attack): answer.marks.mean for answer in answers.scored}
+    assert dice["white-box", "pgd"] == dice["insider", "fgsm"] == dice["transfer", "pgd"] == 0
+    assert 0 < dice["query", "square"] < 1
+    assert all(answer.marks.logits is None for answer in answers.scored)

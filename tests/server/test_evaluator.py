@@ -1,18 +1,23 @@
+import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from torch import nn
 
 import server.evaluator
 from common.config import Experiment, parse
 from common.data import Dataset, prepare
+from common.data.dataset import Split
 from common.folder import RunFolder, append_line, read_json, write_arrays, write_json
 from server.adversarial_sets import AdversarialSets
-from server.evaluator import attendance_notes, calibration_images, evaluate, majority_note, sample
+from server.deployment import run_onnx
+from server.evaluator import attendance_notes, calibration_images, evaluate, sample, unseeing, unseeing_note
 from server.federation import initial_model
+from server.marks import Marks
 from tests.server import federation_fixture as fixture
 
 TINY = {
@@ -45,14 +50,28 @@ def test_nobody_left_out_is_no_note(tmp_path: Path) -> None:
 
 def test_a_model_that_always_says_the_commonest_class_is_noted() -> None:
     labels = np.array([0] * 70 + [1] * 30)
-    assert majority_note(np.eye(2)[np.zeros(100, dtype=int)], labels) != []
-    assert majority_note(np.eye(2)[labels], labels) == []
+    (note,) = unseeing_note(Marks((labels == 0).astype(float)), 0.7, "classification")
+    assert note["sentence"].endswith("which is right for 70.0%")
+    assert unseeing_note(Marks(np.ones(100)), 0.7, "classification") == []
 
 
 def test_no_number_means_all_records() -> None:
     labels = fixture.dataset().test.labels
     assert sample(labels, None, np.random.default_rng(0)).tolist() == list(range(len(labels)))
     assert len(sample(labels, 5, np.random.default_rng(0))) == 5
+
+
+def test_the_unseeing_answer_is_the_commonest_class_or_the_commonest_mask() -> None:
+    plain = fixture.dataset()
+    assert unseeing(plain) == np.bincount(plain.test.labels).max() / len(plain.test)
+    images = np.zeros((3, 1, 2, 2), np.uint8)
+    public = Split(images, np.array([[[1, 1], [0, 0]], [[1, 0], [0, 2]], [[1, 1], [0, 2]]], np.uint8))
+    test = Split(images[:2], np.array([[[1, 1], [0, 2]], [[1, 0], [0, 0]]], np.uint8))
+    masks = Dataset("made", ("none", "a", "b"), public, public, test, True, "", (), task="segmentation")
+    # The commonest mask is [[1, 1], [0, 2]]: right for the first image; Dice 2/3 of a, and 0 of b, for the second.
+    assert unseeing(masks) == pytest.approx((1 + (2 / 3 + 0) / 2) / 2)
+    (note,) = unseeing_note(Marks(np.full(4, 0.6), structures=np.ones((4, 3))), 0.61, "segmentation")
+    assert note["sentence"].endswith("with its mean Dice of 61.0%")
 
 
 def tiny(**changes: object) -> Experiment:
@@ -178,3 +197,27 @@ def test_calibration_images_follow_the_experiment_s_seed(data: Dataset) -> None:
     )
     assert torch.equal(one, two)
     assert not torch.equal(one, three)
+
+
+MASKS = {
+    "data": {"source": "brain", "image_size": 32, "train_records": 14, "public_records": 14, "test_records": 14},
+    "model": {"name": "unet", "width": 4},
+    "evaluation": {"records": 7, "query_records": 4, "queries": 20, "stress_records": 4, "steps": 2},
+}
+
+
+def test_masks_are_evaluated_from_int8_to_the_examples(tmp_path: Path) -> None:
+    experiment = parse(MASKS, "masks")
+    brains = prepare(experiment.data)
+    run = evaluated(tmp_path, experiment, brains, {})
+    told, rows = read_json(run.evaluation), list(csv.DictReader(run.results.open()))
+    assert {row["metric"] for row in rows} == {"dice", *(f"dice:{name}" for name in brains.classes[1:])}
+    clean = next(row for row in rows if (row["target"], row["threat"], row["metric"]) == ("int8", "clean", "dice"))
+    assert told["verdict"]["useful"]["value"] == float(clean["value"])
+    assert "mean Dice" in told["verdict"]["robust"]["sentence"]
+    assert 0 < told["unseeing"] < 1
+    assert told["compression"]["agreement"]["onnx_int8"] > 0.9
+    with safe_open(run.examples, "np") as file:
+        shapes = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
+    assert shapes["labels"] == shapes["clean_prediction"] == shapes["adversarial_prediction"] == (6, 32, 32)
+    assert run_onnx(run.int8_model, brains.test.images[:3]).shape == (3, 6, 32, 32)

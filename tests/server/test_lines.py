@@ -1,5 +1,8 @@
+import numpy as np
+
 from server.introduction import Participant
-from server.lines import asked, not_asked, summary, why
+from server.lines import asked, not_asked, spoken_score, summary, told_score, why
+from server.marks import Marks
 from server.refusal import Refusal
 
 A = Participant(1, 0, "a", records=30)
@@ -71,3 +74,13 @@ def test_a_summary_names_who_was_left_out_and_why() -> None:
     )
     skipped = line | {"status": "skipped", "reason": "1 good updates; the quorum is 2"}
     assert summary(skipped, 3).startswith("round 2 of 3: skipped, 1 good updates; the quorum is 2, 1 good updates in")
+
+
+def test_dice_is_told_by_its_name_with_its_interval() -> None:
+    marks = Marks(np.array([0.5, 0.7]), structures=np.ones((2, 3)))
+    told = told_score(marks)
+    assert (told["accuracy"], told["accuracy_records"], told["score"]) == (0.6, 2, "dice")
+    assert told["interval"] == list(marks.interval)
+    assert spoken_score(told) == "a mean Dice of 60.0% on public images"
+    assert told_score(Marks(np.array([1.0, 0]))) == {"accuracy": 0.5, "accuracy_records": 2}
+    assert spoken_score({"accuracy": 0.5}) == "50.0% of public images right"

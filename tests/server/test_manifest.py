@@ -1,6 +1,9 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+
+from common.data import Dataset, Split
 from common.folder import RunFolder, append_line, read_json
 from server.manifest import bytes_by_client, close_manifest, open_manifest, partition_table
 from tests.server import federation_fixture as fixture
@@ -42,6 +45,24 @@ def test_every_record_is_one_client_s(tmp_path: Path) -> None:
     held = sorted(number for client in table["clients"] for number in client["records"])
     assert held == list(range(len(dataset.train)))
     assert [sum(client["counts"]) for client in table["clients"]] == [len(c["records"]) for c in table["clients"]]
+
+
+def test_of_masks_the_bands_are_counted(tmp_path: Path) -> None:
+    def split(count: int) -> Split:
+        images, masks = np.zeros((count, 1, 8, 8), dtype=np.uint8), np.zeros((count, 8, 8), dtype=np.uint8)
+        images[:, 0, 0, 0] = np.arange(count)
+        return Split(images, masks, np.arange(count) % 4 // 3)
+
+    whole = split(12)
+    dataset = Dataset(
+        "x", ("none", "a", "b"), whole, whole, whole, True, "0" * 64, (), "segmentation", ("young", "old")
+    )
+    folder, made = RunFolder(tmp_path / "run"), fixture.experiment(tmp_path, 2, data__partition="sorted")
+    open_manifest(made, dataset, folder, "inprocess")
+    told = read_json(folder.manifest)["data"]
+    assert (told["task"], told["classes"], told["strata"]) == ("segmentation", ["none", "a", "b"], ["young", "old"])
+    assert told["counts"]["train"] == [9, 3]
+    assert [client["counts"] for client in read_json(folder.partition)["clients"]] == [[6, 0], [3, 3]]
 
 
 def test_the_bytes_of_all_clients_are_summed_too(tmp_path: Path) -> None:

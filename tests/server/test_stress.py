@@ -8,6 +8,7 @@ from torch import Tensor, nn
 import server.stress
 from common.config import Experiment
 from server.adversaries import Answers, Scored, Targets
+from server.marks import Marks
 from server.stress import doubts
 
 N = 40
@@ -34,15 +35,13 @@ def told(model: nn.Module, answers: Answers, labels: np.ndarray | None = None, *
     images = (base + torch.randint(-8, 8, (len(labels), 1, 8, 8), generator=generator)).to(torch.uint8)
     experiment = Experiment().change({"evaluation.threats": ["white-box", "transfer", "query"], **changes})
     targets = Targets(fp32=model, int8=model, twin=model)
-    right = np.ones(len(labels), dtype=bool)
+    right = Marks(np.ones(len(labels)))
     return doubts(experiment, targets, images, labels, answers, {"fp32": right, "int8": right})
 
 
 def answer(threat: str, right: int, attack: str = "pgd", target: str = "fp32") -> Scored:
-    labels = np.arange(N) % 2
-    predictions = np.where(np.arange(N) < right, labels, 1 - labels)
     generator = "fp32" if threat == "white-box" else ""
-    return Scored(target, threat, attack, generator, 0, np.arange(N), np.eye(2)[predictions])
+    return Scored(target, threat, attack, generator, 0, np.arange(N), Marks((np.arange(N) < right).astype(float)))
 
 
 def sentences(found: list[dict], severity: str = "unreliable") -> str:
@@ -133,3 +132,63 @@ def test_so_many_images_are_stressed_as_the_description_says(monkeypatch: pytest
     usual, fewer, otherwise, pinned = seen[::2]  # fp32 and int8 have the same sample
     assert (len(usual), len(fewer)) == (server.stress.SAMPLE, 20)
     assert fewer.tolist() == pinned.tolist() != otherwise.tolist()
+
+
+class Pixels(nn.Module):
+    """Segmentation by brightness; ``masked`` as above."""
+
+    def __init__(self, masked: bool = False) -> None:
+        super().__init__()
+        self.masked = masked
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = torch.round(images * 255) / 255 if self.masked else images
+        light = 20 * (seen[:, 0] - 0.5)
+        return torch.stack([-light, light], dim=1)
+
+
+def told_of_masks(model: nn.Module, *answers: Scored) -> list[dict]:
+    masks = np.random.default_rng(0).integers(0, 2, (N, 8, 8))
+    images = torch.from_numpy((100 + 55 * masks[:, None]).astype(np.uint8))
+    experiment = Experiment().change({"evaluation.threats": ["white-box", "transfer", "query"], "evaluation.steps": 4})
+    clean = dice(np.full(N, 0.9))
+    targets = Targets(fp32=model, int8=model, twin=model)
+    strata = np.arange(N) % 2
+    return doubts(experiment, targets, images, masks, Answers(list(answers)), {"fp32": clean, "int8": clean}, strata)
+
+
+def dice(scores: np.ndarray) -> Marks:
+    return Marks(scores, structures=np.stack([np.ones(len(scores)), scores], axis=1))
+
+
+def dice_answer(threat: str, scores: np.ndarray, attack: str = "pgd") -> Scored:
+    return Scored("fp32", threat, attack, "fp32" if threat == "white-box" else "", 0, np.arange(N), dice(scores))
+
+
+SPREAD = np.linspace(0.3, 0.5, N)
+
+
+def test_an_honest_evaluation_of_masks_is_not_doubted() -> None:
+    answers = [dice_answer("white-box", SPREAD - 0.25), dice_answer("query", SPREAD), dice_answer("transfer", SPREAD)]
+    assert told_of_masks(Pixels(), *answers) == []
+
+
+def test_masked_gradients_of_masks_are_doubted() -> None:
+    said = sentences(told_of_masks(Pixels(masked=True), dice_answer("white-box", SPREAD)))
+    assert "leaves a Dice of" in said
+    assert "gradient is exactly zero" in said
+
+
+def test_a_query_attack_that_lowers_dice_in_more_images_is_doubted() -> None:
+    said = sentences(told_of_masks(Pixels(), dice_answer("white-box", SPREAD), dice_answer("query", SPREAD - 0.05)))
+    assert "a query attack leaves a Dice of 35.0 % where white-box gradients leave 40.0 % on the same 40 images" in said
+
+
+def test_a_hundredth_of_dice_is_no_doubt() -> None:
+    said = sentences(told_of_masks(Pixels(), dice_answer("white-box", SPREAD), dice_answer("query", SPREAD - 0.005)))
+    assert "query" not in said
+
+
+def test_pgd_that_hurts_masks_less_than_fgsm_is_doubted() -> None:
+    answers = [dice_answer("white-box", SPREAD), dice_answer("white-box", SPREAD - 0.05, "fgsm")]
+    assert "single one" in sentences(told_of_masks(Pixels(), *answers))

@@ -47,3 +47,9 @@ def test_only_a_stated_threshold_can_fail_a_run_and_an_undecided_one_does() -> N
     assert stated_failure(verdict(Thresholds(), **weak)) == []
     (said,) = stated_failure(verdict(Thresholds(robust_accuracy=0.5), **weak))
     assert said.startswith("robust: ")
+
+
+def test_masks_are_judged_by_dice_under_the_same_thresholds() -> None:
+    tiles = verdict(Thresholds(accuracy=0.95), **GOOD, task="segmentation")
+    assert tiles["robust"]["sentence"] == "attacked images have a mean Dice of 80.0% in the worst case (asked: 50%)"
+    assert stated_failure(tiles) == ["useful: clean test images have a mean Dice of 90.0% (asked: 95%)"]

@@ -29,12 +29,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_planes_and_labels_are_where_the_format_says(folder: Path, tmp_path: Path) -> None:
     opened = cifar10.locate(Data(source="cifar10", path=str(folder.parent)), tmp_path).open()
     assert opened.test is not None
-    assert (len(opened.train.labels), len(opened.test.labels), opened.public) == (50_000, 10_000, None)
+    assert (len(opened.train.strata), len(opened.test.strata), opened.public) == (50_000, 10_000, None)
     images = opened.train.read(np.array([3, 10_007]))
     assert images.shape == (2, 3, 32, 32)
     assert images[0, :, 5, 6].tolist() == [3, 4, 5]
     assert images[1, :, 31, 0].tolist() == [7, 8, 9]
-    assert opened.train.labels[[3, 10_007]].tolist() == [3, 7]
+    assert opened.train.strata[[3, 10_007]].tolist() == [3, 7]
     small = cifar10.locate(Data(source="cifar10", path=str(folder), image_size=28), tmp_path).open()
     assert small.train.read(np.array([0])).shape == (1, 3, 28, 28)
 
@@ -118,7 +118,7 @@ def test_an_npz_copy_is_read_as_it_is_and_says_what_it_lacks(tmp_path: Path) -> 
     for part, name in ((opened.train, "train"), (opened.public, "val"), (opened.test, "test")):
         assert part is not None
         assert (part.read(np.arange(10)) == made[f"{name}_images"][:10].transpose(0, 3, 1, 2)).all()
-        assert part.labels.tolist() == made[f"{name}_labels"].ravel().tolist()
+        assert part.strata.tolist() == made[f"{name}_labels"].ravel().tolist()
 
 
 def test_an_npz_copy_is_resized_only_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -199,4 +199,4 @@ def test_the_subset_beside_the_checkout_is_cifar_10(real_data: Path) -> None:
     assert opened.classes == cifar10.CLASSES
     assert opened.test is not None
     if "A subset of CIFAR-10: 7,268 training images instead of 50,000." in opened.notes:
-        assert (len(opened.train.labels), len(opened.test.labels)) == (7268, 1017)
+        assert (len(opened.train.strata), len(opened.test.strata)) == (7268, 1017)

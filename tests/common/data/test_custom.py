@@ -29,7 +29,7 @@ def test_what_the_function_returns_is_read(tmp_path: Path) -> None:
     assert opened.public is None
     assert opened.test is not None
     assert opened.train.read(np.array([0, 19])).shape == (2, 3, 9, 9)
-    assert len(opened.test.labels) == 9
+    assert len(opened.test.strata) == 9
 
 
 def test_the_result_identifies_the_data(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_one_process_calls_the_function_once_to_identify_the_data(tmp_path: Path
     first = custom.locate(data(tmp_path, body), tmp_path)
     again = custom.locate(data(tmp_path, body), tmp_path)
     assert first.fingerprint == again.fingerprint
-    assert len(again.open().train.labels) == 20
+    assert len(again.open().train.strata) == 20
 
 
 @pytest.mark.parametrize(

@@ -24,10 +24,10 @@ def test_the_users_split_is_kept(tmp_path: Path) -> None:
     data = make(tmp_path, "train/ill", "train/well", "Val/ill", "test/ill", "test/well", "._junk/x")
     opened = folder.locate(data, tmp_path).open()
     assert opened.classes == ("ill", "well")
-    assert opened.train.labels.tolist() == [0] * 4 + [1] * 4
+    assert opened.train.strata.tolist() == [0] * 4 + [1] * 4
     assert opened.public is not None
     assert opened.test is not None
-    assert [len(opened.public.labels), len(opened.test.labels)] == [4, 8]
+    assert [len(opened.public.strata), len(opened.test.strata)] == [4, 8]
     assert opened.channels == 1
     assert opened.train.read(np.array([0, 7])).shape == (2, 1, 12, 12)
 

@@ -32,7 +32,7 @@ def test_val_becomes_public_and_the_rest_is_as_it_is(tmp_path: Path) -> None:
     assert opened.test is not None
     for part, name in ((opened.train, "train"), (opened.public, "val"), (opened.test, "test")):
         assert (part.read(np.arange(20))[:, 0] == made[f"{name}_images"][:20]).all()
-        assert part.labels.tolist() == made[f"{name}_labels"].ravel().tolist()
+        assert part.strata.tolist() == made[f"{name}_labels"].ravel().tolist()
 
 
 def test_the_content_identifies_a_file_not_its_place(tmp_path: Path) -> None:
@@ -65,8 +65,8 @@ def test_a_hospital_s_file_may_hold_train_alone_and_a_server_s_the_rest(tmp_path
     np.savez(tmp_path / "s.npz", **only(arrays(), "val", "test"))
     hospital = npz.locate(data(tmp_path / "h.npz"), tmp_path, HOSPITAL_PARTS).open()
     server = npz.locate(data(tmp_path / "s.npz"), tmp_path, SERVER_PARTS).open()
-    assert (len(hospital.train.labels), hospital.public, hospital.test) == (40, None, None)
-    assert (len(server.train.labels), server.channels, server.image_size) == (0, 1, 10)
+    assert (len(hospital.train.strata), hospital.public, hospital.test) == (40, None, None)
+    assert (len(server.train.strata), server.channels, server.image_size) == (0, 1, 10)
     assert server.train.read(np.empty(0, np.int64)).shape == (0, 1, 10, 10)
     assert server.public is not None
     for file, needs, words in (
@@ -144,4 +144,4 @@ def test_a_damaged_file_is_a_sentence(tmp_path: Path, damage: str) -> None:
 def test_medmnists_pneumonia_has_its_names(real_data: Path) -> None:
     opened = npz.locate(data(real_data / "pneumoniamnist.npz"), real_data).open()
     assert opened.classes == ("normal", "pneumonia")
-    assert (len(opened.train.labels), opened.channels, opened.image_size) == (4708, 1, 28)
+    assert (len(opened.train.strata), opened.channels, opened.image_size) == (4708, 1, 28)

@@ -1,5 +1,7 @@
 """Laws of partitions."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -78,6 +80,23 @@ def test_by_label_gives_every_client_exactly_k_classes(each: int, clients: int, 
     assert [len(np.unique(labels[part])) for part in parts] == [each] * clients
 
 
+@settings(deadline=None)
+@given(clients=st.integers(1, 12), records=st.integers(12, 200), bands=st.integers(1, 9), seed=st.integers(0, 3))
+def test_sorted_gives_every_client_an_equal_stretch(clients: int, records: int, bands: int, seed: int) -> None:
+    strata = labels_of(records, bands)
+    parts = partition(strata, clients, Data(partition="sorted", seed=seed))
+    assert_parts_everything(parts, records)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    for younger, older in pairwise(parts):
+        assert strata[younger].max() <= strata[older].min()
+
+
+def test_sorted_deals_equal_strata_by_seed() -> None:
+    first, again, other = (partition(np.zeros(40, np.int64), 2, Data(partition="sorted", seed=s)) for s in (1, 1, 2))
+    assert first[0].tolist() == again[0].tolist() != other[0].tolist()
+    assert first[0].tolist() != list(range(20))
+
+
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
@@ -92,6 +111,7 @@ def test_by_label_gives_every_client_exactly_k_classes(each: int, clients: int, 
         ("by-label:1.5", "by-label:K"),
         ("by-label:1", "by-label:2"),
         ("idd", "did you mean 'iid'"),
+        ("sorted:2", "did you mean 'sorted'"),
         ("", "is not known"),
         ((1.0, 2.0, 3.0), "3 sizes for 2 clients"),
     ],

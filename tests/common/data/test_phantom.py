@@ -12,7 +12,7 @@ from common.errors import UserError
 
 def test_a_record_depends_on_its_seed_split_and_number_alone() -> None:
     long, short = phantom.part(3, "train", 40, 32), phantom.part(3, "train", 10, 32)
-    assert long.labels[:10].tolist() == short.labels.tolist()
+    assert long.strata[:10].tolist() == short.strata.tolist()
     together = long.read(np.arange(10))
     one_by_one = np.concatenate([short.read(np.array([number])) for number in range(10)])
     assert (together == one_by_one).all()
@@ -21,7 +21,7 @@ def test_a_record_depends_on_its_seed_split_and_number_alone() -> None:
 
 
 def test_classes_are_balanced_in_every_beginning() -> None:
-    labels = phantom.part(0, "train", 500, 32).labels
+    labels = phantom.part(0, "train", 500, 32).strata
     for count in (3, 30, 299, 500):
         sizes = np.bincount(labels[:count], minlength=3)
         assert sizes.max() - sizes.min() <= 1
@@ -31,7 +31,7 @@ def test_defaults_and_caps(tmp_path: Path) -> None:
     opened = phantom.locate(Data(), tmp_path).open()
     assert opened.public is not None
     assert opened.test is not None
-    assert [len(part.labels) for part in (opened.train, opened.public, opened.test)] == [2000, 300, 500]
+    assert [len(part.strata) for part in (opened.train, opened.public, opened.test)] == [2000, 300, 500]
     assert (opened.classes, opened.channels, opened.image_size) == (("normal", "bacterial", "viral"), 1, 32)
     assert opened.synthetic
     assert "synthetic" in opened.notes[0].lower()

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from common.data import phantom
-from common.data.phantom_images import GRIDS, NORMAL, UNIFORMS, _spread, draw
+from common.data.phantom_images import GRIDS, NORMAL, UNIFORMS, draw
 
 
 def drawn(size: int, count: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     part = phantom.part(seed, "train", count, size)
-    return part.read(np.arange(count))[:, 0], part.labels
+    return part.read(np.arange(count))[:, 0], part.strata
 
 
 @pytest.mark.parametrize("size", [28, 29, 32, 64, 96, 224])
@@ -64,7 +64,3 @@ def test_diffuse_opacities_reach_both_lungs() -> None:
 def test_no_two_images_are_alike() -> None:
     images, _ = drawn(28, 400)
     assert len({image.tobytes() for image in images}) == 400
-
-
-def test_spreading_keeps_a_constant() -> None:
-    assert np.allclose(_spread(np.full((2, 6, 6), 3.0, dtype=np.float32), 17), 3.0, atol=1e-5)

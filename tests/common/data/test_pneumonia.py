@@ -40,10 +40,10 @@ def test_the_file_name_tells_the_patient(name: str, expected: str) -> None:
 def test_the_file_name_tells_the_class(tmp_path: Path, classes: Literal[2, 3], labels: list[int]) -> None:
     make(tmp_path)
     opened = pneumonia.locate(Data(source="pneumonia", path=str(tmp_path), classes=classes), tmp_path).open()
-    assert opened.train.labels.tolist() == labels * 2, "val joins train"
+    assert opened.train.strata.tolist() == labels * 2, "val joins train"
     assert opened.public is None
     assert opened.test is not None
-    assert opened.test.labels.tolist() == labels
+    assert opened.test.strata.tolist() == labels
     assert len(opened.classes) == classes
     assert opened.train.groups == ("IM 1", "IM 2", "person 7", "person 7") * 2
 
@@ -75,6 +75,6 @@ def test_the_real_x_rays(real_data: Path, tmp_path: Path) -> None:
     data = Data(source="pneumonia", path=str(real_data / "chest_xray"), image_size=32)
     opened = pneumonia.locate(data, tmp_path).open()
     assert opened.test is not None
-    assert np.bincount(opened.train.labels).tolist() == [1349, 2538, 1345]
-    assert np.bincount(opened.test.labels).tolist() == [234, 242, 148]
+    assert np.bincount(opened.train.strata).tolist() == [1349, 2538, 1345]
+    assert np.bincount(opened.test.strata).tolist() == [234, 242, 148]
     assert opened.train.read(np.array([0, 5231])).shape == (2, 1, 32, 32)

@@ -129,7 +129,7 @@ def test_caps_are_stratified(tmp_path: Path) -> None:
     [
         ("phantm", "did you mean 'phantom'"),
         ("cifar", "did you mean 'cifar10'"),
-        ("nothing at all", "known: cifar10, file.py:function, folder:DIR, npz:FILE"),
+        ("nothing at all", "known: brain, cifar10, file.py:function, folder:DIR, masks:DIR, npz:FILE"),
         ("", "known:"),
         ("npz", "write 'npz:'"),
         ("folder:", "write 'folder:'"),
@@ -294,4 +294,105 @@ def test_parts_that_are_there_are_kept_apart_also_where_they_are_not_needed(
 
 
 def test_every_source_is_described() -> None:
-    assert set(SOURCES) == {"phantom", "cifar10", "pneumonia", "npz:FILE", "folder:DIR", "file.py:function"}
+    files = {"npz:FILE", "folder:DIR", "masks:DIR", "file.py:function"}
+    assert set(SOURCES) == {"phantom", "brain", "cifar10", "pneumonia", *files}
+
+
+def save_masked(file: Path, **changes: Any) -> Data:
+    generator = np.random.default_rng(0)
+    made: dict[str, Any] = {"classes": np.array(["background", "one", "two"]), "strata": np.array(["young", "old"])}
+    for part, count in (("train", 60), ("val", 12), ("test", 20)):
+        made[f"{part}_images"] = generator.integers(0, 256, (count, 9, 9), dtype=np.uint8)
+        made[f"{part}_labels"] = generator.integers(0, 3, (count, 9, 9), dtype=np.uint8)
+        made[f"{part}_strata"] = np.arange(count) % 4 // 3
+    made.update(changes)
+    np.savez(file, **{key: value for key, value in made.items() if value is not None})
+    return Data(source=f"npz:{file}")
+
+
+def test_masks_are_kept_as_they_are_and_mapped(tmp_path: Path) -> None:
+    dataset = prepare(save_masked(tmp_path / "x.npz"), tmp_path / "cache")
+    with np.load(tmp_path / "x.npz") as made:
+        for split, name in ((dataset.train, "train"), (dataset.public, "val"), (dataset.test, "test")):
+            assert isinstance(split.labels, np.memmap)
+            assert split.labels.dtype == np.uint8
+            assert (split.images[:, 0] == made[f"{name}_images"]).all()
+            assert (split.labels == made[f"{name}_labels"]).all()
+            assert (split.strata == made[f"{name}_strata"]).all()
+            records = split.records(np.array([3, 1]))
+            assert records.task == "segmentation"
+            assert (records.labels.numpy() == made[f"{name}_labels"][[3, 1]]).all()
+    assert (dataset.task, dataset.classes) == ("segmentation", ("background", "one", "two"))
+    assert (dataset.strata_names, dataset.counts()["train"]) == (("young", "old"), [45, 15])
+
+
+def test_draws_of_masked_records_are_stratified_by_band(tmp_path: Path) -> None:
+    data = save_masked(tmp_path / "x.npz", val_images=None, val_labels=None, val_strata=None)
+    dataset = prepare(data.model_copy(update={"public_fraction": 0.4, "train_records": 12}), tmp_path / "cache")
+    assert dataset.counts() == {"train": [9, 3], "public": [18, 6], "test": [15, 5]}
+    assert_disjoint(dataset)
+    assert any("12 of 36 train images were drawn, stratified." in note for note in dataset.notes)
+
+
+def test_the_checksum_depends_on_masks_and_bands(tmp_path: Path) -> None:
+    with np.load(save_masked(tmp_path / "x.npz").source.removeprefix("npz:")) as made:
+        masks = made["train_labels"].copy()
+    masks[5, 2, 2] = (masks[5, 2, 2] + 1) % 3
+    bands = np.zeros(60, dtype=np.int64)
+    changes: list[dict[str, Any]] = [
+        {},
+        {"train_labels": masks},
+        {"train_strata": bands},
+        {"strata": np.array(["a", "b"])},
+    ]
+    made_of = [prepare(save_masked(tmp_path / "x.npz", **change), tmp_path / "cache").checksum for change in changes]
+    assert len(set(made_of)) == 4
+    assert prepare(save_masked(tmp_path / "y.npz"), tmp_path / "cache").checksum == made_of[0]
+
+
+def test_a_hospital_s_and_a_server_s_masks(tmp_path: Path) -> None:
+    whole = prepare(save_masked(tmp_path / "x.npz"), tmp_path / "cache")
+    nothing = {f"train_{kind}": None for kind in ("images", "labels", "strata")}
+    served = prepare(save_masked(tmp_path / "s.npz", **nothing), tmp_path / "cache", needs=SERVER_PARTS)
+    assert (served.task, len(served.train), served.train.labels.shape) == ("segmentation", 0, (0, 9, 9))
+    assert (served.test.labels == whole.test.labels).all()
+    alone = prepare(save_masked(tmp_path / "x.npz"), tmp_path / "cache", needs=HOSPITAL_PARTS)
+    assert (alone.train.labels == whole.train.labels).all()
+    assert (whole.without_training().train.strata.shape, whole.without_training().task) == ((0,), "segmentation")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"classes": np.array(["background", "one", "two", "three"])},
+            "the structure 'three' is in none of 60 training",
+        ),
+        ({"classes": np.array(["background", "one"])}, "train has label 2, but there are only 2 classes"),
+        ({"test_labels": np.zeros(20, dtype=np.int64)}, "labels must be masks in all of them, or in none"),
+        ({"train_labels": np.zeros((60, 8, 9), dtype=np.uint8)}, "one class number an image, or a pixel"),
+        ({"train_labels": np.full((60, 9, 9), 256)}, "from 0 to 255 at most"),
+        ({"train_strata": None}, "train_strata must hold 60 numbers from 0 to 1"),
+        ({"train_strata": np.full(60, 2)}, "train_strata must hold 60 numbers from 0 to 1"),
+        ({"strata": np.array([1, 2])}, "strata must be a list of different names"),
+    ],
+)
+def test_masks_that_will_not_do_are_a_sentence(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(save_masked(tmp_path / "x.npz", **changes), tmp_path / "cache")
+
+
+def test_a_user_s_function_may_return_masks(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\n"
+        "def load():\n"
+        "    made = np.random.default_rng(0)\n"
+        "    def pair(n):\n"
+        "        return made.integers(0, 256, (n, 12, 12), dtype=np.uint8), made.integers(0, 2, (n, 12, 12))\n"
+        "    return pair(30), pair(10), pair(10)\n"
+    )
+    dataset = prepare(Data(source=f"{tmp_path / 'mine.py'}:load", image_size=9), tmp_path / "cache")
+    assert (dataset.task, dataset.classes) == ("segmentation", ("background", "structure 1"))
+    assert dataset.strata_names == ("all",)
+    assert dataset.train.labels.shape == (30, 9, 9)
+    assert set(np.unique(dataset.train.labels)) == {0, 1}

@@ -79,3 +79,17 @@ def test_a_network_that_will_not_do_is_refused(function: Callable[..., Any], mes
 
 def test_instance_norm_without_statistics_and_group_norm_pass() -> None:
     check(lambda c, k: small(c, k, nn.InstanceNorm2d(8), nn.GroupNorm(4, 8), nn.Dropout()))
+
+
+def test_for_segmentation_every_pixel_needs_its_logits() -> None:
+    def of_pixels(channels: int, classes: int) -> nn.Module:
+        return nn.Conv2d(channels, classes, 3, padding=1)
+
+    def of_images(channels: int, classes: int) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * 256, classes))
+
+    assert isinstance(build_custom(of_pixels, "x.py:f", 1, 3, 16, "segmentation"), nn.Conv2d)
+    with pytest.raises(UserError, match=r"gave \(2, 3\); return logits of shape \(2, 3, 16, 16\)"):
+        build_custom(of_images, "x.py:f", 1, 3, 16, "segmentation")
+    with pytest.raises(UserError, match=r"gave \(2, 3, 16, 16\); return logits of shape \(2, 3\)"):
+        build_custom(of_pixels, "x.py:f", 1, 3, 16)

@@ -17,13 +17,30 @@ from experiments.study.published import KINDS, draw, inlined, publish, publish_c
 from experiments.study.results import Result
 from experiments.study.setting import Setting
 from experiments.study.tables import to_markdown
+from tests.experiments.study import made_up_ways
 
+WAYS = ("learning-curves", "protocols", "protocol-attacks")
+"""Kinds whose cells need more than one federation, and rounds on disk."""
 Study = Callable[..., list[Result]]
 ALL_USES = ("none", "adversarial training", "train-time attack", "both")
 
 
 def whole(study_results: Study) -> list[Result]:
     return study_results(epsilons=(None, 7.0, 1.7), uses=ALL_USES, attacks=("fgsm", "fab"), shares=(0.1,), repeats=2)
+
+
+def ugly_ways(folder: Path) -> list[Result]:
+    """Return single cells of many ways to train, with all and nothing right, and long names."""
+    long = {"records_limit": 7, "refuse_repeats": True, "denominator": "all", "keep_optimizer": False}
+    odd = made_up_ways.result(folder, "centered-clipping", 20, 0.0, split="dirichlet:0.123456", abuse="count-inflation")
+    changed = odd.cell.experiment.change({"peers": {"merge": "centered-clipping", **long}})
+    return [
+        made_up_ways.result(folder, "pooled", 1, 1.0),
+        made_up_ways.result(folder, "BrainTorrent", 4, 0.0, updates=1),
+        made_up_ways.result(folder, "FedAvg", 12, 1.0, split="dirichlet:0.123456", curve=[0.0] * 6),
+        replace(odd, cell=replace(odd.cell, experiment=changed)),
+        made_up_ways.result(folder, "median", 20, 0.5, curve=[0.5] * 6, moved=1e10),
+    ]
 
 
 def ugly(make_result: Callable[..., Result]) -> list[Result]:
@@ -67,9 +84,13 @@ def figures(results: list[Result], kind: str) -> list[tuple[str, Figure]]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("sort", ["whole", "ugly"])
 def test_all_letters_are_on_the_page_none_upon_another_and_repeats_and_images_are_said(
-    kind: str, sort: str, study_results: Study, make_result: Callable[..., Result]
+    kind: str, sort: str, study_results: Study, make_result: Callable[..., Result], tmp_path: Path
 ) -> None:
-    for stem, figure in figures(whole(study_results) if sort == "whole" else ugly(make_result), kind):
+    if kind in WAYS:
+        results = made_up_ways.whole(tmp_path, repeats=2) if sort == "whole" else ugly_ways(tmp_path)
+    else:
+        results = whole(study_results) if sort == "whole" else ugly(make_result)
+    for stem, figure in figures(results, kind):
         page = figure.bbox
         boxes = texts(figure)
         told = " ".join(text.get_text() for text in figure.texts).replace("\u00a0", " ")
@@ -102,8 +123,8 @@ def test_nothing_at_all_is_a_sentence(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_number_is_in_the_table_too(kind: str, study_results: Study) -> None:
-    table = table_of(whole(study_results), kind)
+def test_every_number_is_in_the_table_too(kind: str, study_results: Study, tmp_path: Path) -> None:
+    table = table_of(made_up_ways.whole(tmp_path) if kind in WAYS else whole(study_results), kind)
     assert len([one for one in table.points if one.estimate is not None]) > 2
     places = [tuple(one.where.items()) for one in table.points]
     assert len(set(places)) == len(places)

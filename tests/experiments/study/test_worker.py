@@ -78,7 +78,7 @@ def test_the_peak_of_a_task_is_not_that_of_the_one_before() -> None:
 
 
 def test_work_is_not_even_imported_where_the_code_differs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experiments.study.worker._end_with_parent", lambda: None)
+    monkeypatch.setattr("experiments.study.worker.end_with_parent", lambda: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     done = attempt("0" * 64, True, lambda: pytest.fail("fetched"))
     assert done.failure is not None
@@ -89,7 +89,7 @@ def test_work_is_not_even_imported_where_the_code_differs(monkeypatch: pytest.Mo
 def test_equal_code_does_its_work_and_sees_a_gpu_only_if_it_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
     import os
 
-    monkeypatch.setattr("experiments.study.worker._end_with_parent", lambda: None)
+    monkeypatch.setattr("experiments.study.worker.end_with_parent", lambda: None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     seen: list[str] = []
     for sees_gpu in (True, False):

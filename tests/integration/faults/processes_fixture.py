@@ -31,7 +31,10 @@ HERE = Path(__file__).parent
 Hook = tuple[Callable[..., None], tuple[Any, ...]]
 """A function that the new process calls first, and its arguments."""
 
-_PRELOADED = ("experiments.cli", "experiments.run", "experiments.processes", "experiments.console", "clients.node")
+_PRELOADED = (
+    *("experiments.cli", "experiments.run", "experiments.processes", "experiments.console", "clients.node"),
+    "experiments.peer_node",
+)
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload([*_PRELOADED, "tests.integration.faults.processes_fixture"])
 

@@ -1,0 +1,89 @@
+"""Federations without a server: one peer, its certificates, its data."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.options import EXIT_THRESHOLD, ChangesOption, DescriptionArgument, QuietOption
+
+app = typer.Typer(help="Certificates and folders for a federation without a server.", no_args_is_help=True)
+"""``psreval peers …``."""
+
+
+def peer(
+    config: Annotated[Path, typer.Option(help="The peer's own description (TOML).")],
+    quiet: QuietOption = False,
+) -> None:
+    """Take part in a federation without a server, until it has ended and nobody needs this peer any more.
+
+    A peer that is started again goes on after its last finished local update. One whose file has [peer.evaluation]
+    evaluates what came of it and writes a report.
+
+    Example:  psreval peer --config north/peer.toml
+    """
+    from functools import partial
+
+    from experiments.console import print_verdict, progress
+    from experiments.peer_node import run_peer
+    from experiments.processes import end_with_parent
+
+    end_with_parent()
+    say = partial(print, "psreval peer:", file=sys.stderr, flush=True)
+    with progress(quiet, None):
+        folder = run_peer(config, report=say)
+    if folder is not None and print_verdict(folder):
+        raise typer.Exit(EXIT_THRESHOLD)
+
+
+@app.command()
+def certificates(
+    folder: Annotated[Path, typer.Argument(help="Where the folders of the authority and of each peer lie.")],
+    peers: Annotated[
+        list[str] | None, typer.Option("--peer", help="A peer's name, as in the description (may be repeated).")
+    ] = None,
+    days: Annotated[int, typer.Option(help="Days that a peer's certificate is valid.")] = 365,
+) -> None:
+    """Make an authority, and a key and a certificate for each peer; what is there stays, what expires is renewed.
+
+    Example:  psreval peers certificates parties --peer north --peer south
+    """
+    from experiments.peer_certificates import make_peer_certificates
+
+    for sentence in make_peer_certificates(folder, peers or [], days=days):
+        print(sentence)
+
+
+@app.command()
+def prepare(
+    file: DescriptionArgument,
+    out: Annotated[Path, typer.Option(help="Where the peers' folders are written.")],
+    addresses: Annotated[
+        list[str] | None, typer.Option("--address", help="NAME=HOST:PORT, where a peer is reached (may be repeated).")
+    ] = None,
+    evaluate: Annotated[str | None, typer.Option(help="Who evaluates what comes of it; the first peer.")] = None,
+    changes: ChangesOption = None,
+) -> None:
+    """Cut an experiment's data into a folder for each peer, with its own file and the agreement, ready for `peer`.
+
+    Example:  psreval peers prepare experiments/peers.toml --out parties --address north=north.example.org:9000
+    """
+    from common.config import load, setting
+    from common.errors import UserError
+    from experiments.peer_split import prepare_peers
+
+    reached = {}
+    for address in addresses or []:
+        name, equals, place = address.partition("=")
+        if not equals:
+            raise UserError(f"--address {address}: write NAME=HOST:PORT, for example north=north.example.org:9000")
+        reached[name] = place
+    experiment = load(file, dict(setting(change) for change in changes or []))
+    for folder in prepare_peers(experiment, out, reached, evaluate):
+        print(folder)
+    if not experiment.privacy.secure_noise and any(map(experiment.is_private, experiment.roster())):
+        print(
+            "For trials only: the peers' files say privacy.secure_noise = false, as the description does, so whoever "
+            "knows its seed knows the noise."
+        )

@@ -1,0 +1,114 @@
+"""``psreval peers prepare``: an experiment's data and description cut up, one folder for each peer.
+
+What the folders hold trains the same models as the description does in one process, bit for bit.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clients.hospital import Hospital
+from common.config import Client, Data, Experiment
+from common.data import Split, partition, prepare
+from common.errors import UserError
+from experiments.peer_file import AGREEMENT, PEER, agreement_toml, host_and_port, peer_toml
+from experiments.split import PUBLIC_TEST, RECORDS, with_files, write_once, write_splits
+from peers.agreement import Images
+from peers.order import planned
+
+FIRST_PORT = 9001
+"""Of the first peer, where no addresses are given: all of them on this machine, one port after the other."""
+
+
+def prepare_peers(
+    experiment: Experiment, out: Path, addresses: Mapping[str, str] | None = None, evaluating: str | None = None
+) -> list[Path]:
+    """Write ``out/NAME`` for each peer, and return these folders.
+
+    Each holds ``peer.toml``, ``agreement.toml`` and ``records.npz``, its own training records; that of the peer which
+    evaluates ``public-test.npz``, too. Certificates are another command's. What is there already and equal stays.
+
+    Args:
+        experiment: a description with a protocol of peers.
+        out: where the folders are made.
+        addresses: peer → ``HOST:PORT``; those that are not named are on this machine.
+        evaluating: the peer that evaluates what comes of it; None: the first.
+
+    Raises:
+        UserError: a mistake in the description or the data, an unknown name or bad address, or a file that is there
+            already and differs.
+    """
+    if experiment.protocol == "server":
+        raise UserError("protocol = 'server' is no protocol of peers; set it to 'braintorrent', or use `psreval split`")
+    roster = experiment.roster()
+    names = [str(client.name) for client in roster]
+    reached = _addresses(names, addresses or {})
+    evaluating = names[0] if evaluating is None else evaluating
+    if evaluating not in names:
+        raise UserError(f"--evaluate {evaluating}: the description has no such peer, only {', '.join(names[:20])}")
+    dataset = prepare(experiment.data)
+    shares = partition(dataset.train.strata, len(roster), experiment.data)
+    agreed = agreed_tree(experiment)
+    folders = []
+    for number, (client, share) in enumerate(zip(roster, shares, strict=True)):
+        folder, name = out / names[number], names[number]
+        own = Split(dataset.train.images[share], dataset.train.labels[share], dataset.train.strata[share])
+        write_splits(folder / RECORDS, {"train": own}, dataset)
+        listening = f"{'127.0.0.1' if _is_here(reached[name]) else '0.0.0.0'}:{host_and_port(reached[name])[1]}"
+        contacts: dict[str, Any] = {"listen": listening}
+        contacts["addresses"] = {other: reached[other] for other in names if other != name}
+        if name == evaluating:
+            write_splits(folder / PUBLIC_TEST, {"val": dataset.public, "test": dataset.test}, dataset)
+            contacts["evaluation"] = {"source": f"npz:{PUBLIC_TEST}"}
+        tree = own_tree(experiment, client, number, data=Data(source=f"npz:{RECORDS}"))
+        tree |= {"data": {"source": f"npz:{RECORDS}"}, "peer": contacts}
+        write_once(folder / PEER, peer_toml(with_files(tree, folder)))
+        write_once(folder / AGREEMENT, agreement_toml(with_files(agreed, folder), Images.of(dataset)))
+        folders.append(folder)
+    return folders
+
+
+def own_tree(
+    experiment: Experiment,
+    client: Client,
+    number: int,
+    *,
+    data: Data | None = None,
+    share: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Return the values of the file of a peer that does what ``client`` of the description does in a simulation.
+
+    Its budget is for as many local updates as the order gives it. ``data`` and ``share`` are as in ``Hospital.of``.
+    """
+    updates = experiment.federation.model_copy(update={"rounds": planned(experiment)[number]})
+    hospital = Hospital.of(experiment.model_copy(update={"federation": updates}), client, data=data, share=share)
+    tree: dict[str, Any] = json.loads(hospital.model_dump_json(exclude_none=True))
+    if client.misbehaviour is not None:
+        tree["misbehaviour"] = json.loads(client.misbehaviour.model_dump_json(exclude_none=True))
+    return tree
+
+
+def agreed_tree(experiment: Experiment) -> dict[str, Any]:
+    """Return the values of a description that all peers agree on: nothing that each decides for itself."""
+    tree: dict[str, Any] = json.loads(experiment.model_dump_json(exclude_none=True))
+    for own in ("data", "privacy"):
+        del tree[own]
+    return tree | {"clients": [{"name": str(client.name)} for client in experiment.roster()]}
+
+
+def _addresses(names: list[str], given: Mapping[str, str]) -> dict[str, str]:
+    for name, address in given.items():
+        if name not in names:
+            raise UserError(
+                f"--address {name}={address}: the description has no such peer, only {', '.join(names[:20])}"
+            )
+        try:
+            host_and_port(address)
+        except ValueError as error:
+            raise UserError(f"--address {name}={address}: {error}") from None
+    return {name: given.get(name, f"127.0.0.1:{FIRST_PORT + number}") for number, name in enumerate(names)}
+
+
+def _is_here(address: str) -> bool:
+    return host_and_port(address)[0] in ("127.0.0.1", "localhost", "::1")

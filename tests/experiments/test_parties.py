@@ -1,0 +1,29 @@
+"""The words of each protocol: a server's stay as they were, and a peer's name no server."""
+
+import dataclasses
+
+import pytest
+
+from common.config import Experiment
+from experiments import wording
+from experiments.parties import parties
+from tests.peers.toy_fixture import toy
+
+
+def test_a_servers_sentences_are_left_as_they_are() -> None:
+    words = parties(Experiment())
+    assert (words.peers, words.model) == (False, "global model")
+    for _, detail in wording.HEADINGS.values():
+        assert words.say(detail) == detail
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_nothing_that_is_said_of_peers_names_a_server(limit: int) -> None:
+    words = parties(toy(federation__strikes_limit=limit))
+    said = [str(value) for value in dataclasses.astuple(words)]
+    said += [words.say(detail) for _, detail in wording.HEADINGS.values()]
+    said += [words.say("ε holds against the server too"), words.say("holds the fp32 global model")]
+    for text in said:
+        assert "server" not in text
+        assert "global" not in text
+    assert f"{limit} such answer" in words.presence

@@ -1,0 +1,102 @@
+"""Peers that are killed at exact and at random moments, and started again."""
+
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from common.folder import read_json
+from common.privacy import Ledger
+from tests.integration.peers.peers_fixture import in_one_process, peer_site, planned_of, tiny
+
+NAMES = ("a", "b", "c")
+
+
+@pytest.mark.processes
+def test_a_peer_killed_in_its_training_goes_on_from_what_it_kept(tmp_path: Path) -> None:
+    """Twice in the same turn: with what it had pulled gone, it pulls again, and the outcome is the same."""
+    experiment = tiny(NAMES, peers__order="shuffled").change({"clients.1.private": True})
+    one = in_one_process(tmp_path / "one", experiment)
+    with peer_site(tmp_path / "site", experiment) as here:
+        here.hold("train-b-2")
+        peers = here.all()
+        for _ in range(2):
+            here.reached("train-b-2")
+            (here.gates / "train-b-2.reached").unlink()
+            peers["b"].send(signal.SIGKILL)
+            assert peers["b"].ended() == -signal.SIGKILL
+            assert here.turns("b") == 1
+            peers["b"] = here.peer("b")
+        here.release("train-b-2")
+        here.finished(peers)
+        for name in NAMES:
+            assert here.own_model(name) == one.peer_model(name).read_bytes()
+        kept = here.state("b")
+        assert kept is not None
+        told = {client["name"]: client for client in read_json(one.ledger)["clients"]}
+        assert Ledger.from_json(kept.ledger).entries_as_json() == told["b"]["entries"]  # nothing was spent twice
+
+
+@pytest.mark.processes
+def test_a_peer_that_leaves_and_comes_back_is_waited_for(tmp_path: Path) -> None:
+    experiment = tiny(NAMES, peers__order="shuffled")
+    one = in_one_process(tmp_path / "one", experiment)
+    with peer_site(tmp_path / "site", experiment) as here:
+        here.hold("train-a-2", "train-b-2", "train-c-2")
+        peers = here.all()
+        for name in NAMES:
+            here.took(name, 1)
+        peers["b"].send(signal.SIGTERM)
+        assert peers["b"].ended() == 130
+        assert "psreval: stopped; finished rounds are kept, and the same command resumes" in peers["b"].said()
+        lost, there = (peers["a"].said().count(f"b {words}") for words in ("cannot be reached", "is there"))
+        peers["a"].says("b cannot be reached", times=lost + 1)
+        peers["b"] = here.peer("b")
+        peers["a"].says("b is there", times=there + 1)
+        here.release("train-a-2", "train-b-2", "train-c-2")
+        here.finished(peers)
+        assert here.skips() == []
+        for name in NAMES:
+            assert here.own_model(name) == one.peer_model(name).read_bytes()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("seed", range(2))
+def test_kills_at_random_moments_lose_nothing(tmp_path: Path, seed: int) -> None:
+    experiment = tiny(NAMES, federation__rounds=5)
+    one = in_one_process(tmp_path / "one", experiment)
+    draw = random.Random(seed)
+    with peer_site(tmp_path / "site", experiment) as here:
+        peers = here.all()
+        total = sum(planned_of(experiment).values())
+        for _ in range(6):
+            name = draw.choice(NAMES)
+            time.sleep(draw.uniform(0.0, 1.0))  # at whatever moment of its turn, or of another's
+            if sum(map(here.turns, NAMES)) >= total or not peers[name].process.is_alive():
+                break
+            peers[name].send(signal.SIGKILL)
+            peers[name].ended()
+            peers[name] = here.peer(name)
+        here.finished(peers)
+        assert {name: here.turns(name) for name in NAMES} == planned_of(experiment)
+        skips = here.skips()  # checks that no version was merged twice, too
+        if not skips:  # a kill between two of another's questions is a skip; without one nothing may differ
+            for name in NAMES:
+                assert here.own_model(name) == one.peer_model(name).read_bytes()
+
+
+@pytest.mark.processes
+def test_a_peer_that_never_comes_back_is_waited_for_once(tmp_path: Path) -> None:
+    experiment = tiny(NAMES, peers__turn_timeout=4.0, peers__order="shuffled")
+    with peer_site(tmp_path / "site", experiment) as here:
+        here.hold("train-c-2")
+        peers = here.all()
+        here.reached("train-c-2")
+        peers.pop("c").send(signal.SIGKILL)
+        here.finished(peers)
+        assert here.turns("a") == here.turns("b") == 3
+        for name, program in peers.items():
+            assert program.said().count("c has not answered for 4 s; it is waited for no longer") == 1
+            assert "c" in {other for line in here.lines_of(name) for other in line["skipped"]}

@@ -1,0 +1,224 @@
+"""One peer's turns and answers, among neighbours that behave and that do not."""
+
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from common.errors import UserError
+from common.local_update import Failed, Job
+from peers.neighbours import Unreachable
+from peers.peer import Peer
+from peers.simulation import InProcess
+from peers.wire import RefusedError, decode_parcel, decode_status, ping, pull
+from tests.peers.toy_fixture import RUN, gathered, initial, learn, played, records_of, toy
+
+
+def first_wave(peers: list[Peer]) -> None:
+    for peer in peers:
+        peer.update(InProcess(peers, peer.name), peer.next_wave())
+
+
+def turn(peers: list[Peer], number: int, wave: int | None = None) -> dict[str, Any]:
+    return peers[number].update(InProcess(peers, peers[number].name), wave)
+
+
+class Nobody:
+    """Neighbours of whom nobody is there."""
+
+    def ask_all(self, questions: Mapping[str, bytes], *, limit: int, timeout: float) -> dict[str, bytes | Unreachable]:
+        return {name: Unreachable("nobody is there") for name in questions}
+
+
+def version(peer: Peer) -> int:
+    return decode_status(peer.answer("x", ping(RUN)), RUN).version
+
+
+def test_all_train_locally_first_and_ask_nobody(tmp_path: Path) -> None:
+    peers = gathered(toy(), tmp_path)
+    assert [version(peer) for peer in peers] == [0] * 4
+    lines = [turn(peers, number, 0) for number in range(4)]
+    assert all(
+        (line["bytes"], line["pings"], line["merged"], line["own_coefficient"]) == (0, 0, {}, 1.0) for line in lines
+    )
+    assert [line["step"] for line in lines] == [0, 1, 2, 3]
+    assert [version(peer) for peer in peers] == [1] * 4
+
+
+def test_a_turn_merges_by_records_trains_and_raises_the_version(tmp_path: Path) -> None:
+    peers = gathered(toy(peers__order="timers"), tmp_path)
+    first_wave(peers)
+    before = [peer.state.arrays for peer in peers]
+    line = turn(peers, 1)
+    assert (line["version"], line["turn"], line["records"], line["peer"]) == (2, 2, 20, "peer 1")
+    assert {name: told["coefficient"] for name, told in line["merged"].items()} == pytest.approx(
+        {"peer 0": 0.1, "peer 2": 0.3, "peer 3": 0.4}
+    )
+    assert line["own_coefficient"] == pytest.approx(0.2)
+    mean = {
+        name: sum((0.1 * (place + 1) * arrays[name].double() for place, arrays in enumerate(before)), torch.zeros(1))
+        for name in initial()
+    }
+    expected = learn(Job(1, 2, {name: array.float() for name, array in mean.items()}))
+    for name, array in expected.arrays.items():
+        torch.testing.assert_close(peers[1].state.arrays[name], array)
+
+
+def test_only_what_is_newer_travels_and_nothing_is_merged_twice(tmp_path: Path) -> None:
+    peers = gathered(toy(peers__order="timers", rounds=9), tmp_path)
+    first_wave(peers)
+    turn(peers, 0)
+    line = turn(peers, 0)
+    assert (line["merged"], line["model_bytes"], line["pings"]) == ({}, 0, 3)
+    turn(peers, 2)
+    assert {name: told["version"] for name, told in turn(peers, 0)["merged"].items()} == {"peer 2": 2}
+    assert peers[0].state.merged == {"peer 1": 1, "peer 2": 2, "peer 3": 1}
+
+
+def test_who_asks_for_an_older_time_is_answered_of_it(tmp_path: Path) -> None:
+    peers = gathered(toy(peers__initiators=2), tmp_path)
+    first_wave(peers)
+    wave = peers[0].next_wave()
+    assert wave is not None
+    turn(peers, 0, wave)
+    for before, expected in ((wave, 1), (wave + 1, 2), (None, 2)):
+        assert decode_status(peers[0].answer("x", ping(RUN, before)), RUN).version == expected
+        raw = peers[0].answer("x", pull(RUN, 0, before))
+        assert decode_parcel(raw, initial(), sender="peer 0", run=RUN).version == expected
+
+
+def test_a_pull_of_nothing_new_is_answered_with_the_version_alone(tmp_path: Path) -> None:
+    peer = gathered(toy(), tmp_path)[0]
+    assert decode_status(peer.answer("x", pull(RUN, 0)), RUN).version == 0
+    peer.update(InProcess([peer], peer.name), 0)
+    assert decode_status(peer.answer("x", pull(RUN, 1)), RUN).version == 1
+
+
+def test_questions_of_another_run_or_of_any_other_content_are_refused(tmp_path: Path) -> None:
+    peer = gathered(toy(), tmp_path)[0]
+    for question in (ping("f" * 16), b"", b"{}", b"x" * 5000, json.dumps({"run": RUN, "ask": "all"}).encode()):
+        with pytest.raises(RefusedError):
+            peer.answer("x", question)
+
+
+def test_a_peer_that_is_gone_is_skipped(tmp_path: Path) -> None:
+    peers = gathered(toy(misbehaviour={3: {"kind": "silent"}, 2: {"kind": "slow", "seconds": 6}}), tmp_path)
+    first_wave(peers)
+    line = turn(peers, 0)
+    assert line["skipped"] == {"peer 2": "no answer within 5 s", "peer 3": "no answer within 5 s"}
+    assert list(line["merged"]) == ["peer 1"]
+    assert peers[0].state.strikes == {}
+
+
+def test_garbage_is_refused_noted_and_in_the_end_not_asked_for_any_more(tmp_path: Path) -> None:
+    peers = gathered(toy(misbehaviour={2: {"kind": "garbage"}}, federation__strikes_limit=2, rounds=9), tmp_path)
+    first_wave(peers)
+    for _ in range(2):
+        line = turn(peers, 0)
+        assert list(line["refused"]) == ["peer 2"]
+        assert line["excluded"] == []
+    assert peers[0].state.strikes == {"peer 2": 2}
+    line = turn(peers, 0)
+    assert (line["refused"], line["excluded"], line["pings"]) == ({}, ["peer 2"], 2)
+
+
+def test_an_inflated_version_is_merged_every_time_unless_repeats_are_refused(tmp_path: Path) -> None:
+    conduct = {1: {"kind": "version-inflation"}}
+    for strict, expected in ((False, [True, True]), (True, [True, False])):
+        peers = gathered(
+            toy(misbehaviour=conduct, peers__refuse_repeats=strict, rounds=9), tmp_path / f"strict {strict}"
+        )
+        first_wave(peers)
+        lines = [turn(peers, 0, peers[0].next_wave()) for _ in range(2)]
+        assert ["peer 1" in line["merged"] for line in lines] == expected
+        assert ["peer 1" in line["refused"] for line in lines] == [not one for one in expected]
+
+
+def test_what_a_misbehaving_peer_trains_stays_its_own(tmp_path: Path) -> None:
+    honest, flips = (
+        gathered(toy(misbehaviour=told), tmp_path / name)[0]
+        for name, told in (("honest", None), ("flips", {0: {"kind": "sign-flip", "factor": 2}}))
+    )
+    for peer in (honest, flips):
+        peer.update(InProcess([peer], peer.name), 0)
+    for name, start in initial().items():
+        assert torch.equal(flips.state.arrays[name], honest.state.arrays[name])
+        step = honest.state.arrays[name] - start
+        torch.testing.assert_close(flips.state.offer.arrays[name], start - 2 * step)
+
+
+def test_a_rule_that_needs_more_models_waits_without_pulling_and_counts_them_later(tmp_path: Path) -> None:
+    peers = gathered(toy(peers__merge="median", peers__order="timers", rounds=9), tmp_path)
+    first_wave(peers)
+    assert len(turn(peers, 0)["merged"]) == 3
+    turn(peers, 1)
+    line = turn(peers, 0)
+    assert (line["merged"], line["model_bytes"]) == ({}, 0)
+    assert "'median' needs 2 other models that are new, and 1 can be had" in line["note"]
+    turn(peers, 2)
+    assert set(turn(peers, 0)["merged"]) == {"peer 1", "peer 2"}
+
+
+def test_a_training_that_fails_ends_the_turn_and_keeps_model_and_version(tmp_path: Path) -> None:
+    peers = gathered(toy(peers__order="timers"), tmp_path)
+    first_wave(peers)
+    draft = peers[0].begin(InProcess(peers, "peer 0"))
+    line = peers[0].finish(draft, Failed("it diverged", "ledger 1b"))
+    state = gathered(toy(peers__order="timers"), tmp_path)[0].state
+    assert (line["failed"], line["version"]) == ("it diverged", 1)
+    assert (state.version, state.turns, state.ledger) == (1, 2, "ledger 1b")
+    assert state.merged == {"peer 1": 1, "peer 2": 1, "peer 3": 1}
+    assert all(torch.equal(state.arrays[name], peers[0].state.arrays[name]) for name in state.arrays)
+
+
+def test_alone_nobody_is_asked(tmp_path: Path) -> None:
+    peers = played(toy(peers__merge="alone"), tmp_path)
+    assert all(
+        (line["bytes"], line["pings"], line["note"]) == (0, 0, "") for peer in peers for line in peer.state.lines
+    )
+
+
+def test_the_optimiser_is_kept_over_turns_unless_that_is_not_wanted(tmp_path: Path) -> None:
+    for keep, steps in ((True, [1.0, 2.0, 3.0]), (False, [])):
+        experiment, seen = toy(2, 3, peers__keep_optimizer=keep, peers__order="timers"), []
+        for _ in range(3):
+            peer = gathered(experiment, tmp_path / str(keep))[0]  # as after a restart
+            peer.update(Nobody())
+            seen += [float(value) for value in peer.state.optimizer.values()]
+        assert seen == steps
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    played(toy(2, 1), tmp_path)
+    with pytest.raises(UserError, match="another run"):
+        Peer(toy(2, 1), 0, initial=initial(), run="f" * 16, folder=tmp_path / "peer 0")
+
+
+def test_it_answers_whole_states_while_its_turns_go_on(tmp_path: Path) -> None:
+    peers = gathered(toy(2, 60), tmp_path)
+    first_wave(peers)
+    over, problems = threading.Event(), []
+
+    def ask() -> None:
+        while not over.is_set():
+            parcel = decode_parcel(peers[0].answer("x", pull(RUN, 0)), initial(), sender="peer 0", run=RUN)
+            state = peers[0].state
+            if parcel.version == state.version and not torch.equal(
+                parcel.arrays["head.bias"], state.arrays["head.bias"]
+            ):
+                problems.append(parcel.version)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        for _ in range(20):
+            turn(peers, 0)
+    finally:
+        over.set()
+        asker.join()
+    assert problems == []
+    assert records_of(0) == peers[0].state.offer.records
