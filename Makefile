@@ -35,9 +35,10 @@ format: $(VENV)/.installed-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about 10 minutes)
+bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about 40 minutes)
 	$(RUN_ENV) $(BIN)/python -m experiments.bench
 	$(RUN_ENV) $(BIN)/python -m experiments.bench_study
+	$(RUN_ENV) $(BIN)/python -m experiments.bench_peers
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent
 """The folder of the packages: a checkout, or what a Flower App bundle was unpacked into."""
 PACKAGES = ("common", "attacks", "clients")
 """What a client's work depends on."""
-ALL_PACKAGES = (*PACKAGES, "server", "experiments")
+ALL_PACKAGES = (*PACKAGES, "server", "peers", "experiments")
 """What a whole experiment depends on."""
 
 

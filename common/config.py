@@ -317,6 +317,12 @@ class Experiment(Section):
             raise ValueError(f"peers.initiators = {self.peers.initiators} exceeds the {len(roster)} peers")
         if self.federation.aggregation != "fedavg":
             raise ValueError("federation.aggregation is a server's; name the peers' rule in peers.merge")
+        if self.federation.aggregation_options:
+            raise ValueError("federation.aggregation_options are a server's; name the peers' in peers.merge_options")
+        if self.federation.examples_limit is not None:
+            raise ValueError("federation.examples_limit is a server's; peers cap claims by peers.records_limit")
+        if self.federation.quorum is not None:
+            raise ValueError("federation.quorum is a server's; a peer goes on with whoever answers")
         if self.federation.update_compression != "none":
             raise ValueError(
                 "federation.update_compression = 'int8' is for updates to a server; peers send whole models"

@@ -7,6 +7,9 @@ does, and on who may train at the same time.
 
 p2pfl's nodes train in threads of one process, all of them in every round; BrainTorrent's peers do one after the other
 as in the paper, or all at once (``peers.initiators``), and a server's clients one after the other in one process.
+
+Bytes of peers are the questions and answers of local updates, of a server the models that go down and up; not what
+peers ask to know whose turn it is, nor the frames of gRPC, HTTP and TLS.
 """
 
 import argparse

@@ -130,7 +130,9 @@ def print_runs(found: Sequence["Stored"]) -> None:
             spoken(one.age),
         )
     console.print(table)
-    console.print(f"{len(found)} runs, {sum(one.bytes for one in found) / 2**20:.0f} MiB.")
+    console.print(
+        f"{len(found)} run{'' if len(found) == 1 else 's'}, {sum(one.bytes for one in found) / 2**20:.0f} MiB."
+    )
 
 
 def print_removal(removal: "Removal") -> None:

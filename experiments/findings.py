@@ -32,7 +32,8 @@ ANSWERS = {True: ("yes", "✓", "Yes"), False: ("no", "✕", "No"), None: ("open
 def tiles(run: Run) -> list[dict[str, Any]]:
     """Return the verdict's four answers: question, answer, value and its basis, what was asked, why it is open."""
     found = []
-    notes = {"private": parties(run.experiment).say(wording.epsilon_holds_against(run)), "robust": queried_part(run)}
+    say = parties(run.experiment).say
+    notes = {"private": say(wording.epsilon_holds_against(run)), "robust": queried_part(run)}
     for question in wording.QUESTIONS:
         answer = getattr(run.evaluation.verdict, question)
         style, sign, word = ANSWERS[answer.holds]
@@ -45,11 +46,11 @@ def tiles(run: Run) -> list[dict[str, Any]]:
                 "sign": sign,
                 "word": word,
                 "value": value,
-                "basis": basis,
+                "basis": say(basis),
                 "interval": _interval(_row_of(run, question)) if answer.value is not None else "",
                 "note": notes.get(question, ""),
                 "asked": wording.threshold(question, answer),
-                "sentence": answer.sentence if explained else "",
+                "sentence": say(answer.sentence) if explained else "",
             }
         )
     return found

@@ -42,7 +42,9 @@ def open_authority(folder: Path, time: datetime, *copies: Path) -> tuple[x509.Ce
     authority = new_authority(key, time)
     write(key_place, pem(key), 0o600)
     write(place, authority.public_bytes(Encoding.PEM), 0o644)
-    return authority, [f"authority: new, valid until {day(authority)}; keep {key_place} away from the server"]
+    return authority, [
+        f"authority: new, valid until {day(authority)}; keep {key_place} away from the federation's machines"
+    ]
 
 
 def authority_key(folder: Path, authority: x509.Certificate, whose: str) -> ec.EllipticCurvePrivateKey:

@@ -42,6 +42,8 @@ class Parties:
             ("the server too", "the other peers too"),
             ("and the server knows the seed", "and every peer knows the seed"),
             ("and the server cannot see it", "and no other peer can see it"),
+            ("honest client", "honest peer"),
+            ("of each client by", "of each peer by"),
             ("Each client decides", "Each peer decides"),
             ("each client's own noise", "each peer's own noise"),
             ("ε after each round, for each client", "ε after each of its own local updates, for each peer"),
@@ -73,6 +75,7 @@ def parties(experiment: Experiment) -> Parties:
             missing="Rounds in which each client's update was not accepted.",
         )
     excluded = "such answers exclude it with whoever got them" if limit != 1 else "such answer excludes it"
+    near = ", unless its model was only beyond federation.norm_limit" if experiment.federation.norm_limit else ""
     return Parties(
         peers=True,
         model="aggregated model",
@@ -82,8 +85,8 @@ def parties(experiment: Experiment) -> Parties:
         traffic="Peers, and the bytes that they sent to and received from each other over all rounds, as they were "
         "packed.",
         presence="What became of every peer in every round. Refused: another peer could not use what it answered, and "
-        f"{limit} {excluded} for the rest of the run. Failed: its own training did. Silent: another peer could not "
-        "reach it, and went on without it. Excluded: nobody asks it any more.",
+        f"{limit} {excluded} for the rest of the run{near}. Failed: its own training did. Silent: another peer could "
+        "not reach it, and went on without it. Excluded: nobody asks it any more.",
         everyone="Every peer answered whenever it was asked, and every answer could be used.",
         missing="Rounds in which another peer did without a peer's answer, or its own training failed.",
     )
@@ -95,21 +98,21 @@ def protocol(run: Run) -> list[str]:
     if experiment.protocol == "server":
         return []
     order = {
-        "random": "drawn by the seed from all, as in the paper",
-        "shuffled": "each peer once a round, in an order drawn by the seed",
-        "timers": "each by a random timer of its own",
+        "random": "the initiators are drawn by the seed from all, as in the paper",
+        "shuffled": "each peer begins once a round, in an order drawn by the seed",
+        "timers": "each begins by a random timer of its own",
     }[settings.order]
     rule = {
         "mean": "by the mean weighted by records, over "
         + ("those that are merged" if settings.denominator == "participants" else "all peers"),
-        "alone": "not at all: each trains by itself",
+        "alone": "by nobody: each trains by itself",
     }.get(settings.merge, f"by {settings.merge} around the peer's own model")
     sentences = [
         "There is no server (BrainTorrent, Guha Roy et al. 2019): a peer that begins a local update asks all others "
         "for their versions, pulls the models that are newer than those it merged last, merges them with its own, and "
-        f"trains. After a first training of all, the initiators are {order}; models are merged {rule}.",
+        f"trains. After a first training of all, {order}; models are merged {rule}.",
         "There is no global model either: what is evaluated here is the aggregated one, made at the end of all models "
-        "that can be had"
+        "that can be had, but for those implausibly far from the rest"
         + (
             ", as the mean weighted by the records that each peer claims."
             if settings.merge in ("mean", "alone")

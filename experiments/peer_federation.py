@@ -48,6 +48,7 @@ def federate_peers(experiment: Experiment, dataset: Dataset, folder: RunFolder, 
         UserError: a runner that peers do not have, a mistake in the description or the machine; finished local updates
             are kept.
     """
+    check_peers(experiment)  # a generator of transfer attacks comes here unchecked
     if runner not in RUNNERS:
         raise UserError(
             f"--runner {runner}: protocol = '{experiment.protocol}' runs with {', '.join(RUNNERS)}; choose one of them"
@@ -131,7 +132,7 @@ def score_models(
 ) -> Scores:
     """Return the same, of models that have been collected already; ``states`` hold each peer's own."""
     with torch_threads(experiment.federation.threads):
-        together = told_score(_marks(model, aggregated(parcels, experiment.peers), dataset)) if parcels else None
+        together = told_score(_marks(model, aggregated(parcels, experiment), dataset)) if parcels else None
         own = {state.name: _marks(model, state.arrays, dataset).mean if state.version else None for state in states}
     return Scores(together, own, len(dataset.public))
 
@@ -166,7 +167,7 @@ def write_outcome(
             write_arrays(folder.peer_model(state.name), model.state_dict())
     write_lines(folder.updates, updates_in_order(line for state in states for line in state.lines))
     write_json(folder.ledger, ledgers_of(facts, states))
-    load_arrays(model, aggregated(parcels, experiment.peers))
+    load_arrays(model, aggregated(parcels, experiment))
     write_arrays(folder.model, model.state_dict())  # last: its presence says that the federation has ended
 
 

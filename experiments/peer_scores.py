@@ -16,8 +16,8 @@ def score_peers(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> 
     """Score every peer's own final model on the test images, and write ``peers.json``.
 
     It holds the score's name and, for each peer whose model can be had, the fp32 model's value in [0, 1], its 95 %
-    interval and n; under ``int8`` the same of its compressed model, null where no threat is asked for; under ``attacked`` both (``fp32``, ``int8``) as
-    ``server.own_models`` attacks them, where the description has that threat.
+    interval and n; under ``int8`` the same of its compressed model, null where no threat is asked for; under
+    ``attacked`` both (``fp32``, ``int8``) as ``server.own_models`` attacks them, where the description has that threat.
 
     Raises:
         UserError: a peer's model is not whole, or the disk is full.

@@ -223,13 +223,14 @@ class Doorstep:
                 self._refusals.tell(f"'{name}' at {host}:{port}", str(error))
                 far[1].transport.abort()
                 return
-            self._trouble[name] = _HUNG_UP
+            self._trouble[name] = ""
 
             def heard() -> None:
-                self._trouble[name] = ""
                 self._tunnels[name] = number
 
             await _splice((reader, writer), far, heard)
+            if self._tunnels.get(name) != number:
+                self._trouble[name] = _HUNG_UP
         except OSError:
             pass
         finally:

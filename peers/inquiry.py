@@ -38,7 +38,9 @@ class Inquiry:
         neighbours: the way to the others.
         before: the wave whose beginning counts; None: whatever is newest.
         skipped: peer → why it could not be reached.
-        refused: peer → why its answer is not used; each counts against it.
+        refused: peer → why its answer is not used; each counts against it, but for those of ``apart``.
+        apart: of them, peers whose model is sound and beyond ``federation.norm_limit``. Either of the two may be the
+            one that was led astray, so if this counted, a liar who moves one peer could have the others exclude it.
         traffic: peer → bytes of the questions that it got and of the answers that came.
         pings: questions for a version.
         model_bytes: of the answers to pulls, all of which have ``parcel_bytes``, unless they are refused.
@@ -51,6 +53,7 @@ class Inquiry:
     before: int | None = None
     skipped: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    apart: set[str] = field(default_factory=set)
     traffic: dict[str, list[int]] = field(default_factory=dict)
     pings: int = 0
     model_bytes: int = 0
@@ -120,19 +123,23 @@ def problem_with(parcel: Parcel, own: Mapping[str, Tensor], experiment: Experime
     Args:
         parcel: what was pulled.
         own: the merging peer's model.
-        experiment: ``federation.norm_limit`` bounds the distance from the own model, ``peers.refuse_repeats`` asks for
-            other weights under another version.
+        experiment: ``peers.refuse_repeats`` asks for other weights under another version.
         last_digest: of the weights that were merged last from the same peer; empty: none were.
     """
     far = distance(parcel.arrays, own)
     if not far <= LONGEST * (1 + length(own)):
         return f"its model is {far:.4g} away, more than {LONGEST:g} times the own one's norm"
-    limit = experiment.federation.norm_limit
-    if limit is not None and not far <= limit:
-        return f"its model is {far:.4g} away; federation.norm_limit = {limit:g}"
     if experiment.peers.refuse_repeats and last_digest and digest(parcel.arrays) == last_digest:
         return f"its version {parcel.version} is the model that was merged last, under a new number"
     return ""
+
+
+def beyond_limit(arrays: Mapping[str, Tensor], own: Mapping[str, Tensor], experiment: Experiment) -> str:
+    """Return why weights are farther from others than ``federation.norm_limit`` allows; empty: they are not."""
+    limit = experiment.federation.norm_limit
+    if limit is None or (far := distance(arrays, own)) <= limit:
+        return ""
+    return f"its model is {far:.4g} away; federation.norm_limit = {limit:g}"
 
 
 def distance(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> float:

@@ -23,6 +23,7 @@ from common.rules.distances import distances_to
 from common.rules.krum import krum, least_for_krum
 from common.rules.median import median
 from common.rules.trimmed_mean import least_for_trimmed_mean, trimmed_mean
+from peers.inquiry import LONGEST, beyond_limit, length
 from peers.wire import Parcel
 
 MERGE: dict[str, str] = {
@@ -130,8 +131,9 @@ def merge(own: Own, parcels: Sequence[Parcel], settings: Peers, others: Mapping[
     limit = settings.records_limit
     counts, own_count = [_believed(parcel.records, limit) for parcel in parcels], _believed(own.records, limit)
     if settings.merge == "mean":
-        known = sum(_believed(count, limit) for count in others.values())
-        return _mean(own, own_count, parcels, counts, known if settings.denominator == "all" else None)
+        here = {parcel.sender for parcel in parcels}
+        away = sum(_believed(count, limit) for name, count in others.items() if name not in here)
+        return _mean(own, own_count + (away if settings.denominator == "all" else 0), parcels, counts)
     differences = _differences(own.arrays, parcels)
     clip = settings.merge_options.get("clip_norm", own.step or math.inf)
     if settings.merge == "norm-clipping":
@@ -140,17 +142,21 @@ def merge(own: Own, parcels: Sequence[Parcel], settings: Peers, others: Mapping[
     return Merged(_moved(own.arrays, added), None, {parcel.sender: None for parcel in parcels})
 
 
-def aggregated(parcels: Sequence[Parcel], settings: Peers) -> dict[str, Tensor]:
+def aggregated(parcels: Sequence[Parcel], experiment: Experiment) -> dict[str, Tensor]:
     """Return one model out of all peers' models: the paper's aggregated model, which is what is evaluated.
 
     It is the mean weighted by records, also for ``alone``. With a hardened rule it is that rule's, with no peer's own
     model in the middle but the coordinate-wise median of all; where there are fewer models than the rule needs, it is
     that median. A clipping rule without ``clip_norm`` takes the median distance to it.
 
+    What a peer would not merge for its distance is left out here as well: models that are implausibly long beside the
+    median length, and those beyond ``federation.norm_limit`` from the median of the rest. One such would be the mean.
+
     Args:
         parcels: every model that can be had, in the roster's order; at least one.
-        settings: rule, options and ``records_limit``.
+        experiment: rule, options, ``records_limit`` and ``norm_limit``.
     """
+    settings, parcels = experiment.peers, _near(parcels, experiment)
     counts = [_believed(parcel.records, settings.records_limit) for parcel in parcels]
     if settings.merge in ("mean", "alone"):
         shares = _shares(counts)
@@ -169,10 +175,21 @@ def aggregated(parcels: Sequence[Parcel], settings: Peers) -> dict[str, Tensor]:
     return _moved(first, center + _rule(settings, clip)(moved))
 
 
-def _mean(own: Own, own_count: int, parcels: Sequence[Parcel], counts: Sequence[int], known: int | None) -> Merged:
-    """Return the weighted mean; with ``known`` records of all others, the own model stands in for those not here."""
-    standing_in = 0 if known is None else max(0, known - sum(counts))
-    shares = _shares([own_count + standing_in, *counts])
+def _near(parcels: Sequence[Parcel], experiment: Experiment) -> Sequence[Parcel]:
+    """Return the models that are not too far from the others; all, where none would be left."""
+    lengths = [length(parcel.arrays) for parcel in parcels]
+    longest = LONGEST * (1 + float(np.median(lengths)))
+    near = [parcel for parcel, long in zip(parcels, lengths, strict=True) if long <= longest]
+    if experiment.federation.norm_limit is None:
+        return near
+    first = near[0].arrays
+    center = _moved(first, median(_differences(first, near[1:])))
+    return [parcel for parcel in near if not beyond_limit(parcel.arrays, center, experiment)] or near
+
+
+def _mean(own: Own, own_count: int, parcels: Sequence[Parcel], counts: Sequence[int]) -> Merged:
+    """Return the weighted mean; ``own_count``: records that the own model has, or stands in for."""
+    shares = _shares([own_count, *counts])
     arrays = _weighted([own.arrays, *(parcel.arrays for parcel in parcels)], shares)
     return Merged(arrays, shares[0], {parcel.sender: share for parcel, share in zip(parcels, shares[1:], strict=True)})
 

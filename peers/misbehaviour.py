@@ -57,7 +57,7 @@ def told_model(
     if conduct.kind == "stale-replay":
         return sent if first else offered
     factor = conduct.factor if conduct.kind == "scaling" else -conduct.factor
-    return {name: start[name] + factor * (array - start[name]) for name, array in sent.items()}
+    return {name: (start[name] + factor * (array - start[name])).to(array.dtype) for name, array in sent.items()}
 
 
 def delay_of(conduct: Misbehaviour | None) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor
 from common.config import Experiment
 from common.local_update import Failed, Job, Learned
 from common.seeds import derive
-from peers.inquiry import Inquiry, digest, distance, problem_with
+from peers.inquiry import Inquiry, beyond_limit, digest, distance, problem_with
 from peers.merge import Merged, Own, least, merge
 from peers.misbehaviour import delay_of, garbage, told_model, told_records, told_version
 from peers.neighbours import Neighbours
@@ -164,7 +164,7 @@ class Peer:
         parcels: dict[str, Parcel] = {}
         if len(newer) >= needed:
             parcels = self._sound(inquiry, inquiry.pull_all(newer))
-        if newer and len(parcels) < needed:
+        if newer and len(parcels) < needed and needed > 1:
             note = (
                 f"nothing was merged: '{self.experiment.peers.merge}' needs {needed} other models that are new, and "
                 f"{len(parcels) if len(newer) >= needed else len(newer)} can be had; they count at the next turn"
@@ -172,7 +172,7 @@ class Peer:
             parcels = {}
         claimed = state.claimed | {name: status.records for name, status in statuses.items()}
         strikes = dict(state.strikes)
-        for name in inquiry.refused:
+        for name in inquiry.refused.keys() - inquiry.apart:
             strikes[name] = strikes.get(name, 0) + 1
         others = {name: claimed.get(name, 0) for name in self.others if name not in excluded}
         own = Own(state.arrays, state.offer.records, state.step)
@@ -241,9 +241,11 @@ class Peer:
         for name in self.others:
             if name in parcels:
                 last = self.state.digests.get(name, "")
-                problem = problem_with(parcels[name], self.state.arrays, self.experiment, last)
-                if problem:
+                if problem := problem_with(parcels[name], self.state.arrays, self.experiment, last):
                     inquiry.refused[name] = problem
+                elif problem := beyond_limit(parcels[name].arrays, self.state.arrays, self.experiment):
+                    inquiry.refused[name] = problem
+                    inquiry.apart.add(name)
                 else:
                     sound[name] = parcels[name]
         return sound

@@ -74,21 +74,23 @@ class Turns:
         return [name for name in self._peer.others if name not in self._given_up]
 
     def _wait(self, wanted: Mapping[str, int]) -> bool:
-        begun = since = self._clock()
+        begun, since = self._clock(), dict[str, float]()
         missing = self._missing(self._peer.others, wanted)
         while missing:
-            if self._clock() - since >= self._timeout:
-                self._give_up(missing)
-                break
-            if self._sleep(min(max((self._clock() - begun) / 20, SHORTEST), LONGEST)):
+            now = self._clock()
+            # A peer's time begins when it is first missed, and anew only when somebody has taken a turn: two that are
+            # away in turns would else be waited for without end.
+            since = {name: now for name in missing} | since
+            late = {name: answers for name, answers in missing.items() if now - since[name] >= self._timeout}
+            self._give_up(late)
+            if not late and self._sleep(min(max((now - begun) / 20, SHORTEST), LONGEST)):
                 return False
             before = dict(self._taken)
-            left = self._missing(missing, wanted)
-            if not left:  # others may have gone meanwhile, or have come back
-                left = self._missing(self._peer.others, wanted)
-            if before != self._taken or len(left) < len(missing):
-                since = self._clock()  # there is progress; whoever is left has a time of its own
-            missing = left
+            missing = self._missing([name for name in missing if name not in late], wanted)
+            if not missing:  # others may have gone meanwhile, or have come back
+                missing = self._missing(self._peer.others, wanted)
+            if before != self._taken:
+                since = {}
         return True
 
     def _missing(self, names: Iterable[str], wanted: Mapping[str, int]) -> dict[str, bool]:

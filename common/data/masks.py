@@ -34,6 +34,7 @@ from common.progress import track
 
 _LOSSY = frozenset({".jpg", ".jpeg", ".webp"})
 _LAYOUT = "the layout is DIR/train/images/X.png with DIR/train/masks/X.png, DIR/test likewise, or DIR/images, DIR/masks"
+_ALIKE = "Intervals take images for independent; those of one {whole} are not, so that all intervals are too narrow."
 _PROBED = 48
 """Pictures looked at to tell grey from colour."""
 
@@ -163,6 +164,8 @@ def _open_pictures(root: str, listing: dict[str, list[Pair]], known: Structures 
     notes = [f"Pictures are read as {'grey' if channels == 1 else 'colour'}, going by {len(probed)} of them."]
     if len(listing) < len(PARTS) and not any(pair.person.patient for pair in every):
         notes.append("The pictures were split one by one: if a patient has several, he may be in two splits.")
+    patients = [pair.person.patient for pair in every if pair.person.patient]
+    notes += [_ALIKE.format(whole="patient")] if len(set(patients)) < len(patients) else []
     parts = {name: part(pairs) for name, pairs in listing.items()}
     return _opened(parts, structures, bands, channels, size, notes)
 
@@ -208,6 +211,7 @@ def _open_volumes(root: str, listing: dict[str, list[Pair]], known: Structures |
         "and no patient has slices in two splits.",
         "Brightness is scaled volume by volume, its 0.5th and 99.5th percentiles to black and white; slices that are "
         "not square got a black edge.",
+        _ALIKE.format(whole="volume"),
     ]
     return _opened(parts, structures, bands, 1, size, notes)
 
@@ -249,8 +253,9 @@ def _mask_values(pair: Pair) -> NDArray[np.int64]:
             values: NDArray[Any] = np.asarray(picture)  # of a palette its positions, not its colours
     except BROKEN as error:
         raise UserError(f"{pair.mask} cannot be read as a mask ({error}); replace it") from None
-    if values.ndim == 3 and (values[..., :3] == values[..., :1]).all():
-        values = values[..., 0]
+    if values.ndim == 3:
+        levels = values[..., :-1] if values.shape[2] in (2, 4) else values  # without how opaque a pixel is
+        values = levels[..., 0] if (levels == levels[..., :1]).all() else values
     if values.ndim != 2:
         raise UserError(f"{pair.mask} is in colour; save the number of each pixel's structure as an 8-bit grey picture")
     if (values.shape[1], values.shape[0]) != wanted:

@@ -98,7 +98,7 @@ def _dirichlet(strata: Strata, clients: int, alpha: float, generator: np.random.
 def _by_label(strata: Strata, clients: int, each: int, generator: np.random.Generator) -> list[Index]:
     present, sizes = np.unique(strata, return_counts=True)
     if each > len(present):
-        raise UserError(f"data.partition = 'by-label:{each}': there are only {len(present)} classes")
+        raise UserError(f"data.partition = 'by-label:{each}': there are only {len(present)} classes (of masks: bands)")
     if clients * each < len(present):
         raise UserError(
             f"data.partition = 'by-label:{each}' leaves classes to nobody: {clients} clients hold at most "

@@ -165,6 +165,11 @@ def _split(opened: Opened, data: Data, notes: list[str], needs: Parts = PARTS) -
         if opened.task == "segmentation" and not _spread(strata, groups):
             strata = np.zeros_like(strata)
         kept, taken = cut(strata, groups, fraction, numpy_generator(data.seed, "split", name))
+        if groups and len(taken) == 0:
+            raise UserError(
+                f"the source has no {name} split of its own, and none can be cut out of train: its {len(train)} images "
+                f"are of one patient or volume, which no two splits may share; add others, or a {name} split"
+            )
         chosen[name] = opened.train, train[taken]
         train = train[kept]
         notes.append(

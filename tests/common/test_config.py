@@ -154,6 +154,21 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     assert load(tmp_path / "e.toml").data.source == f"npz:{tmp_path / 'images.npz'}"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("aggregation", "median", "peers.merge"),
+        ("aggregation_options", {"beta": 0.1}, "peers.merge_options"),
+        ("examples_limit", 100, "peers.records_limit"),
+        ("quorum", 2, "whoever answers"),
+    ],
+)
+def test_what_only_a_server_can_do_is_refused_where_there_is_none(key: str, value: object, instead: str) -> None:
+    told = sentence({"protocol": "braintorrent", "federation": {key: value}})
+    assert f"federation.{key}" in told
+    assert instead in told
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda path: path.name)
 def test_ready_descriptions_are_valid(file: Path) -> None:
     experiment = load(file)

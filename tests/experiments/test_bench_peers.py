@@ -43,7 +43,7 @@ def test_sides_differ_in_the_protocol_alone() -> None:
 def test_p2pfl_starts_from_the_same_weights_and_records(tmp_path: Path) -> None:
     experiment = description(TINY)
     write_arrays_for(experiment, tmp_path / "bench.npz")
-    with np.load(tmp_path / "bench.npz") as stored:  # pickles are refused by default
+    with np.load(tmp_path / "bench.npz", allow_pickle=False) as stored:
         arrays = {name: stored[name] for name in stored.files if name != "told"}
         told = json.loads(str(stored["told"]))
     dataset = prepare(experiment.data)

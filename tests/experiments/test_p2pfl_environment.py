@@ -35,5 +35,5 @@ def test_a_failed_installation_is_told_in_a_sentence_and_tried_again(
 
     monkeypatch.setattr("experiments.p2pfl_environment.subprocess.run", run)
     for _ in range(2):
-        with pytest.raises(UserError, match="could not be installed in .*: ERROR: no matching distribution"):
+        with pytest.raises(UserError, match=r"could not be installed in .*: ERROR: no matching distribution"):
             p2pfl_python(tmp_path / "p2pfl")

@@ -1,12 +1,15 @@
 """The words of each protocol: a server's stay as they were, and a peer's name no server."""
 
 import dataclasses
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from common.config import Experiment
 from experiments import wording
-from experiments.parties import parties
+from experiments.parties import parties, protocol
+from experiments.run_files import Run
 from tests.peers.toy_fixture import toy
 
 
@@ -23,7 +26,22 @@ def test_nothing_that_is_said_of_peers_names_a_server(limit: int) -> None:
     said = [str(value) for value in dataclasses.astuple(words)]
     said += [words.say(detail) for _, detail in wording.HEADINGS.values()]
     said += [words.say("ε holds against the server too"), words.say("holds the fp32 global model")]
+    said += [words.say("the worst honest client's records"), words.say("Training records of each client by class.")]
     for text in said:
         assert "server" not in text
+        assert "client" not in text
         assert "global" not in text
     assert f"{limit} such answer" in words.presence
+
+
+@pytest.mark.parametrize(
+    ("order", "said"),
+    [
+        ("random", "After a first training of all, the initiators are drawn by the seed"),
+        ("shuffled", "After a first training of all, each peer begins once a round, in an order"),
+        ("timers", "After a first training of all, each begins by a random timer of its own;"),
+    ],
+)
+def test_who_begins_is_a_whole_sentence(order: str, said: str) -> None:
+    run = cast(Run, SimpleNamespace(experiment=toy(peers__order=order), rounds=[]))
+    assert said in protocol(run)[0]

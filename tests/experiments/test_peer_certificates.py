@@ -34,6 +34,7 @@ def test_each_peer_gets_its_own_secret_and_the_others_certificates(tmp_path: Pat
         *(f"south hospital/{name}" for name in ("ca.crt", "peer.crt", "peer.key", "peers/north.crt")),
     }
     assert len(said) == 3
+    assert not any("server" in line for line in said)
     for secret in (*tmp_path.rglob("*.key"), tmp_path / "north"):
         assert stat.S_IMODE(secret.stat().st_mode) & 0o077 == 0
     for name in ("north", "south hospital"):

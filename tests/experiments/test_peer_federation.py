@@ -180,6 +180,13 @@ def test_mistakes_are_told_before_anything_is_trained(changes: dict[str, object]
     assert sentence in str(told.value)
 
 
+def test_a_generator_whose_rule_does_not_exist_is_refused_as_well(tmp_path: Path) -> None:
+    other = {"name": "other", "changes": {"seed": 2, "peers.merge": "centred-clipping"}}
+    experiment = tiny(evaluation__threats=["transfer"], evaluation__generators=[other])
+    with pytest.raises(UserError, match="'centred-clipping' is unknown; did you mean 'centered-clipping'"):
+        run(experiment, tmp_path)
+
+
 def test_there_is_no_server_to_wait_for_hospitals(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no server that hospitals could join"):
         run(tiny(), tmp_path, "deployment", lambda *arguments: pytest.fail("served"))

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.docker
 ROOT = Path(__file__).parents[2]
 BASE, IMAGE = "python:3.11-slim-bookworm", "psreval:test"
 HOSPITALS = ("hospital-a", "hospital-b", "hospital-c")
+PEERS = ("peer-a", "peer-b", "peer-c", "peer-d")
 SMALL: dict[str, Any] = {
     "data.train_records": 180,
     "data.public_records": 40,
@@ -74,11 +75,12 @@ class Composed:
         (folder / "experiments").mkdir(parents=True)
         shutil.copytree(ROOT / "deploy", folder / "deploy")
         shutil.copy(ROOT / "docker-compose.yml", folder)
+        shutil.copy(ROOT / ".env", folder)
 
-    def describe(self, changes: dict[str, Any]) -> Experiment:
+    def describe(self, changes: dict[str, Any], name: str = "compose") -> Experiment:
         """Write and return the description that compose runs, changed."""
-        experiment = load(ROOT / "experiments" / "compose.toml").change(changes)
-        (self.folder / "experiments" / "compose.toml").write_text(experiment.to_toml())
+        experiment = load(ROOT / "experiments" / f"{name}.toml").change(changes)
+        (self.folder / "experiments" / f"{name}.toml").write_text(experiment.to_toml())
         return experiment
 
     def compose(self, *arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
@@ -140,6 +142,7 @@ def composed(tmp_path: Path, image: str) -> Iterator[Composed]:
     """A compose project; afterwards the engine has nothing of it any more."""
     project = Composed(tmp_path / "checkout", image)
     yield project
+    project.environment["COMPOSE_PROFILES"] = "server,peers"
     down = project.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
     assert project.left() == [], down.stderr
 
@@ -275,3 +278,32 @@ def test_results_belong_to_the_user_who_asked(composed: Composed) -> None:
     (report,) = composed.folder.glob("runs/compose/*/report.html")
     for path in (composed.folder / "runs", report.parent, report):
         assert (path.stat().st_uid, path.stat().st_gid) == (user, group), path
+
+
+def test_peers_end_by_themselves_with_a_report_and_the_model_of_one_process(composed: Composed, tmp_path: Path) -> None:
+    experiment = composed.describe(SMALL, "compose-peers")
+    up = composed.compose("--profile", "peers", "up")
+    assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
+    assert [composed.exit_code(peer) for peer in PEERS] == [0] * 4, up.stdout[-5000:]
+    (report,) = composed.folder.glob("runs/compose-peers/*/report.html")
+    assert report.stat().st_size > 10_000
+    ours = train(experiment, prepare(experiment.data), tmp_path / "ours", "inprocess")
+    assert (report.parent / "model.safetensors").read_bytes() == ours.model.read_bytes()
+    for peer in PEERS:
+        host = composed.inspect(peer)["HostConfig"]
+        assert (host["CapDrop"], host["ReadonlyRootfs"], host["PortBindings"] or {}) == (["ALL"], True, {}), peer
+
+
+def test_a_killed_peer_comes_back_and_the_model_is_that_of_one_process(composed: Composed, tmp_path: Path) -> None:
+    experiment = composed.describe(SMALL | {"training.local_epochs": 12, "federation.rounds": 4}, "compose-peers")
+    up = composed.compose("--profile", "peers", "up", "--detach")
+    assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
+    until(lambda: "turn 1 of" in composed.logs("peer-c"), "peer-c's first turn")
+    assert docker("kill", composed.container("peer-c")).returncode == 0
+    assert docker("start", composed.container("peer-c")).returncode == 0
+    assert [composed.exit_code(peer) for peer in PEERS] == [0] * 4, composed.logs("peer-c")[-3000:]
+    assert "taken" in composed.logs("peer-c")
+    (model,) = composed.folder.glob("runs/compose-peers/*/model.safetensors")
+    ours = train(experiment, prepare(experiment.data), tmp_path / "ours", "inprocess")
+    skipped = any("skipped" in composed.logs(peer) for peer in PEERS)  # it was away just while another one asked
+    assert skipped or model.read_bytes() == ours.model.read_bytes()

@@ -72,6 +72,8 @@ def test_over_all_peers_the_own_model_stands_in_for_those_that_have_nothing_new(
     assert told.own == pytest.approx(0.75)
     assert told.arrays["b"].tolist() == pytest.approx([0.25, 0.25])
     assert merge(own(records=10), come, Peers(), {"peer 0": 10, "peer 1": 20}).own == 0.5
+    lies = parcels((30, of(1.0, 1.0)))  # its model claims other records than it told before
+    assert merge(own(records=10), lies, Peers(denominator="all"), {"peer 0": 0, "peer 1": 20}).own == pytest.approx(0.5)
 
 
 def test_one_that_inflates_its_count_dominates_the_mean_unless_counts_are_capped() -> None:
@@ -170,20 +172,31 @@ def test_every_rule_that_can_be_named_can_work() -> None:
 def test_the_aggregated_model_is_the_weighted_mean_of_all() -> None:
     come = parcels((10, of(0.0, 4.0)), (30, of(4.0, 0.0)))
     for rule in ("mean", "alone"):
-        assert aggregated(come, Peers(merge=rule))["b"].tolist() == pytest.approx([3.0, 1.0])
-    assert aggregated(come, Peers(records_limit=10))["b"].tolist() == pytest.approx([2.0, 2.0])
+        assert aggregated(come, toy(peers__merge=rule))["b"].tolist() == pytest.approx([3.0, 1.0])
+    assert aggregated(come, toy(peers__records_limit=10))["b"].tolist() == pytest.approx([2.0, 2.0])
 
 
 @pytest.mark.parametrize("rule", ["median", "trimmed-mean", "krum", "norm-clipping", "centered-clipping"])
 def test_a_hardened_aggregated_model_stays_near_the_honest_ones_whoever_comes_first(rule: str) -> None:
     honest = [(10, of(1.0 + 0.01 * place, 1.0)) for place in range(6)]
     for models in ([(10**9, of(-1e4, 1e4)), *honest], [*honest, (10**9, of(-1e4, 1e4))]):
-        found = aggregated(parcels(*models), Peers(merge=rule))
+        found = aggregated(parcels(*models), toy(peers__merge=rule))
         assert 0.9 < float(found["b"][0]) < 1.2
         assert 0.9 < float(found["b"][1]) < 1.2
 
 
 def test_with_fewer_models_than_the_rule_needs_the_aggregated_one_is_the_median() -> None:
     come = parcels((1, of(0.0, 0.0)), (1, of(1.0, 1.0)), (1, of(50.0, 50.0)))
-    assert aggregated(come, Peers(merge="krum"))["b"].tolist() == [1.0, 1.0]
-    assert aggregated(come[:1], Peers(merge="median"))["b"].tolist() == [0.0, 0.0]
+    assert aggregated(come, toy(peers__merge="krum"))["b"].tolist() == [1.0, 1.0]
+    assert aggregated(come[:1], toy(peers__merge="median"))["b"].tolist() == [0.0, 0.0]
+
+
+def test_a_model_that_no_peer_would_merge_for_its_distance_is_not_in_the_aggregated_one() -> None:
+    near = [(10, of(1.0, 1.0)), (30, of(3.0, 3.0))]
+    for far, limit in ((1e9, None), (30.0, 20.0)):
+        come = parcels((10**9, of(far, far)), *near)
+        for rule in ("mean", "alone"):
+            changes = {"peers__merge": rule, "federation__norm_limit": limit}
+            assert aggregated(come, toy(**changes))["b"].tolist() == pytest.approx([2.5, 2.5])
+    apart = parcels(*near)  # too far from each other: nobody can say who is not to be believed
+    assert aggregated(apart, toy(federation__norm_limit=0.1))["b"].tolist() == pytest.approx([2.5, 2.5])

@@ -36,6 +36,12 @@ def test_what_each_misbehaviour_makes_of_a_model() -> None:
     assert moved(model(Misbehaviour(kind="count-inflation"))) == {2.0}
 
 
+def test_a_scaled_model_keeps_its_types_or_nobody_could_read_it() -> None:
+    start, sent = {"batches": torch.tensor(5)}, {"batches": torch.tensor(7)}
+    told = told_model(Misbehaviour(kind="scaling", factor=2), start, sent, start, first=False)
+    assert (told["batches"].dtype, int(told["batches"])) == (torch.int64, 9)
+
+
 def test_an_inflated_version_rises_without_training() -> None:
     conduct = Misbehaviour(kind="version-inflation")
     told = [told_version(conduct, 2, wave) for wave in (4, 5, 9)]

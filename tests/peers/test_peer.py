@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,10 +121,27 @@ def test_garbage_is_refused_noted_and_in_the_end_not_asked_for_any_more(tmp_path
     for _ in range(2):
         line = turn(peers, 0)
         assert list(line["refused"]) == ["peer 2"]
-        assert line["excluded"] == []
+        assert (line["excluded"], line["note"]) == ([], "")
     assert peers[0].state.strikes == {"peer 2": 2}
     line = turn(peers, 0)
     assert (line["refused"], line["excluded"], line["pings"]) == ({}, ["peer 2"], 2)
+
+
+def test_a_peer_that_was_led_astray_is_not_merged_and_never_excluded(tmp_path: Path) -> None:
+    """Else a liar who moves one peer away would have it and all the others exclude each other for good."""
+    peers = gathered(toy(federation__strikes_limit=1, federation__norm_limit=1e3, rounds=9), tmp_path)
+    first_wave(peers)
+    away = {name: array + 1e3 for name, array in initial().items()}
+    for own in (None, away):
+        draft = peers[1].begin(InProcess(peers, "peer 1"))
+        learned = learn(draft.job)
+        peers[1].finish(draft, replace(learned, arrays=own or learned.arrays, sent=own or learned.sent))
+    line, back = turn(peers, 0), turn(peers, 1)
+    assert "federation.norm_limit = 1000" in line["refused"]["peer 1"]
+    assert set(line["merged"]) == {"peer 2", "peer 3"}
+    assert set(back["refused"]) == {"peer 0"}
+    assert peers[0].state.strikes == peers[1].state.strikes == {}
+    assert "peer 1" in turn(peers, 0)["traffic"]
 
 
 def test_an_inflated_version_is_merged_every_time_unless_repeats_are_refused(tmp_path: Path) -> None:

@@ -166,3 +166,27 @@ def test_at_the_end_of_a_simulation_nobody_waits(tmp_path: Path, order: str) -> 
     others = Others({peer.name: peer.state.turns for peer in peers})
     assert others.turns_of(peers[0]).wait_for_the_end()
     assert others.now == 0
+
+
+class Alternating(Others):
+    """Of two peers that have taken all turns that are wanted, one is always away: who is, changes when all are asked."""
+
+    def ask_all(self, questions: Mapping[str, bytes], *, limit: int, timeout: float) -> dict[str, bytes | Unreachable]:
+        answers = super().ask_all(questions, limit=limit, timeout=timeout)
+        if len(questions) > 1:
+            return {**answers, "peer 1": Unreachable("gone")}
+        return {name: Unreachable("gone") if name == "peer 2" else answers[name] for name in questions}
+
+    def sleep(self, seconds: float) -> bool:
+        super().sleep(seconds)
+        return self.now > 1000
+
+
+def test_two_that_are_away_in_turns_are_waited_for_no_longer_than_one(tmp_path: Path) -> None:
+    peer = second_turn(tmp_path)
+    wave = peer.next_wave()
+    assert wave is not None
+    needed = taken_before(peer.experiment, wave)
+    others = Alternating({name: needed[name] for name in ("peer 1", "peer 2")})
+    assert others.turns_of(peer).wait()
+    assert others.now <= 100 + 2 * LONGEST

@@ -82,6 +82,22 @@ def test_patients_are_never_in_two_splits(tmp_path: Path) -> None:
     assert dataset.strata_names == tuple(f"{start} to {start + 9} years" for start in range(20, 90, 10))
     assert sum(map(len, (dataset.train, dataset.public, dataset.test))) == 60
     assert not any("one by one" in note for note in dataset.notes)
+    assert any("those of one patient are not" in note for note in dataset.notes)
+
+
+def test_one_patient_alone_cannot_be_split(tmp_path: Path) -> None:
+    save(tmp_path / "in", 20)
+    rows = [f"p{number},the same" for number in range(20)]
+    (tmp_path / "in" / "strata.csv").write_text("name,patient\n" + "\n".join(rows))
+    assert "its 20 images are of one patient or volume" in message(tmp_path / "in")
+
+
+def test_pictures_of_different_patients_are_independent(tmp_path: Path) -> None:
+    save(tmp_path / "in", 40)
+    rows = [f"p{number},{number}" for number in range(40)]
+    (tmp_path / "in" / "strata.csv").write_text("name,patient\n" + "\n".join(rows))
+    dataset = prepare(source(tmp_path / "in", public_fraction=0.3), tmp_path / "cache")
+    assert not any("too narrow" in note for note in dataset.notes)
 
 
 def test_one_patient_in_two_parts_is_a_sentence(tmp_path: Path) -> None:
@@ -106,7 +122,7 @@ def test_masks_keep_their_values_at_another_size(tmp_path: Path) -> None:
     assert any("one by one" in note for note in dataset.notes)
 
 
-@pytest.mark.parametrize("mode", ["P", "1", "I;16", "RGB"])
+@pytest.mark.parametrize("mode", ["P", "1", "I;16", "RGB", "LA", "RGBA"])
 def test_masks_of_other_modes_are_read(tmp_path: Path, mode: str) -> None:
     save(tmp_path / "in", 20, top=2)
     (tmp_path / "in" / "classes.txt").write_text("none\na\n")
@@ -117,7 +133,7 @@ def test_masks_of_other_modes_are_read(tmp_path: Path, mode: str) -> None:
         made = Image.fromarray(mask.astype(np.uint16) if mode == "I;16" else mask.astype(bool) if mode == "1" else mask)
         if mode == "P":
             made.putpalette([200, 10, 10, 20, 250, 30] + [0] * 762)
-        (made.convert("RGB") if mode == "RGB" else made).save(file)
+        (made.convert(mode) if mode in ("RGB", "LA", "RGBA") else made).save(file)
     assert (
         np.asarray(prepare(source(tmp_path / "in", public_fraction=0.5), tmp_path / "b").train.labels) == plain
     ).all()

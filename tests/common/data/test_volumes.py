@@ -66,6 +66,7 @@ def test_volumes_are_prepared_slice_by_slice_and_split_whole(tmp_path: Path) -> 
     assert (dataset.task, dataset.image_size, dataset.channels) == ("segmentation", 14, 1)
     assert sum(map(len, (dataset.train, dataset.public, dataset.test))) == 40, "slices without structures are left out"
     assert any("20 without any structure" in note for note in dataset.notes)
+    assert any("those of one volume are not" in note for note in dataset.notes)
     masks = [made(number)[1][:, ::-1].transpose(2, 1, 0)[1:-1] for number in range(10)]
     owner = {level.astype(np.uint8).tobytes(): number for number, volume in enumerate(masks) for level in volume}
     owners = []
