@@ -80,7 +80,7 @@ class Turns:
             now = self._clock()
             # A peer's time begins when it is first missed, and anew only when somebody has taken a turn: two that are
             # away in turns would else be waited for without end.
-            since = {name: now for name in missing} | since
+            since = dict.fromkeys(missing, now) | since
             late = {name: answers for name, answers in missing.items() if now - since[name] >= self._timeout}
             self._give_up(late)
             if not late and self._sleep(min(max((now - begun) / 20, SHORTEST), LONGEST)):

@@ -169,13 +169,15 @@ def test_at_the_end_of_a_simulation_nobody_waits(tmp_path: Path, order: str) -> 
 
 
 class Alternating(Others):
-    """Of two peers that have taken all turns that are wanted, one is always away: who is, changes when all are asked."""
+    """Two peers that have taken all turns that are wanted: away both, then one, then none, and then both again."""
+
+    away = 0
 
     def ask_all(self, questions: Mapping[str, bytes], *, limit: int, timeout: float) -> dict[str, bytes | Unreachable]:
         answers = super().ask_all(questions, limit=limit, timeout=timeout)
-        if len(questions) > 1:
-            return {**answers, "peer 1": Unreachable("gone")}
-        return {name: Unreachable("gone") if name == "peer 2" else answers[name] for name in questions}
+        self.away = 2 if self.away == 0 else self.away - 1
+        gone = ("peer 2", "peer 1")[: self.away]
+        return {name: Unreachable("gone") if name in gone else answer for name, answer in answers.items()}
 
     def sleep(self, seconds: float) -> bool:
         super().sleep(seconds)
