@@ -315,6 +315,10 @@ class Experiment(Section):
             raise ValueError(f"protocol = '{self.protocol}' needs at least two peers")
         if self.peers.initiators > len(roster):
             raise ValueError(f"peers.initiators = {self.peers.initiators} exceeds the {len(roster)} peers")
+        if self.peers.denominator == "all" and self.peers.merge != "mean":
+            raise ValueError(
+                f"peers.denominator = 'all' is for merge = 'mean'; '{self.peers.merge}' has no denominator"
+            )
         if self.federation.aggregation != "fedavg":
             raise ValueError("federation.aggregation is a server's; name the peers' rule in peers.merge")
         if self.federation.aggregation_options:

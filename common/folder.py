@@ -66,12 +66,12 @@ class RunFolder:
 
     @property
     def peers(self) -> Path:
-        """Without a server: folder of the peers' states (one sub-folder a peer) and of their own final models."""
+        """Without a server: folder of the peers' states and own final models (one sub-folder a peer)."""
         return self.path / "peers"
 
     def peer_model(self, name: str) -> Path:
         """Without a server: a peer's own model at the end, fp32 safetensors."""
-        return self.peers / f"{name}.safetensors"
+        return self.peers / name / "model.safetensors"
 
     @property
     def peer_scores(self) -> Path:

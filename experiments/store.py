@@ -107,7 +107,7 @@ def copy_federation(source: RunFolder, target: RunFolder) -> bool:
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    own = [source.updates, *sorted(source.peers.glob("*.safetensors"))]
+    own = [source.updates, *sorted(source.peers.glob("*/model.safetensors"))]
     copied = [path for path in own if path.exists()] + [getattr(source, name) for name in reversed(FEDERATION_FILES)]
     for origin in copied:
         destination = target.path / origin.relative_to(source.path)

@@ -169,6 +169,11 @@ def test_what_only_a_server_can_do_is_refused_where_there_is_none(key: str, valu
     assert instead in told
 
 
+def test_a_denominator_is_the_means_alone() -> None:
+    told = sentence({"protocol": "braintorrent", "peers": {"merge": "median", "denominator": "all"}})
+    assert "peers.denominator = 'all' is for merge = 'mean'" in told
+
+
 @pytest.mark.parametrize("file", sorted((ROOT / "experiments").glob("*.toml")), ids=lambda path: path.name)
 def test_ready_descriptions_are_valid(file: Path) -> None:
     experiment = load(file)

@@ -9,7 +9,16 @@ import torch
 from safetensors import safe_open
 
 from common.errors import UserError
-from common.folder import append_line, read_arrays, read_json, read_lines, write_arrays, write_bytes, write_json
+from common.folder import (
+    RunFolder,
+    append_line,
+    read_arrays,
+    read_json,
+    read_lines,
+    write_arrays,
+    write_bytes,
+    write_json,
+)
 
 
 def test_arrays_come_back_equal(tmp_path: Path) -> None:
@@ -115,3 +124,9 @@ def test_a_disk_that_keeps_no_names_is_told_from_a_broken_one(
     with pytest.raises(UserError, match="could not be written") if fails else contextlib.nullcontext():
         write_bytes(tmp_path / "x", b"content")
     assert (tmp_path / "x").read_bytes() == b"content"
+
+
+def test_names_of_peers_that_differ_in_an_ending_only_keep_models_of_their_own(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.peer_model("a").parent != folder.peer_model("a.safetensors")
+    assert folder.peer_model("a.safetensors").parent.name == "a.safetensors"

@@ -162,7 +162,7 @@ def test_a_peers_file_that_is_not_whole_is_damage(whole: RunFolder, tmp_path: Pa
     finally:
         file.write_bytes(content)
     assert reason is not None
-    assert "liar.safetensors could not be read" in reason
+    assert "liar/model.safetensors could not be read" in reason
 
 
 @pytest.mark.parametrize(
