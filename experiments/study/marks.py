@@ -9,12 +9,17 @@ from experiments.study.results import Estimate
 from experiments.study.style import Look
 
 
-def upright(axes: Axes, x: float, estimate: Estimate, look: Look, *, aside: float, size: float = 6) -> None:
-    """Draw a mean with its interval up and down, and the single repeats ``aside`` of it (in units of the axis)."""
+def upright(
+    axes: Axes, x: float, estimate: Estimate, look: Look, *, aside: float, size: float = 6, cut: bool = False
+) -> None:
+    """Draw a mean with its interval up and down, and the single repeats ``aside`` of it (in units of the axis).
+
+    With ``cut`` an interval ends where the panel does; else the panel must be as high as all intervals.
+    """
     if estimate.low is not None and estimate.high is not None:
         axes.errorbar(
             x, estimate.mean, yerr=_reach(estimate), color=look.colour, elinewidth=1.2, capsize=2, capthick=1.2,
-            zorder=3, clip_on=False,
+            zorder=3, clip_on=cut,
         )  # fmt: skip
         _dots(axes, [x + aside] * estimate.n, estimate.values, look.colour)
     _mean(axes, x, estimate.mean, look, size)

@@ -51,18 +51,19 @@ def draw_protocols(points: Sequence[Point], heading: Heading) -> list[tuple[str,
     legend = [marker_key(short(method), look) for method, look in looks.items()]
     legend += [band_key(POOLED)] if pooled else []
     there = set(looks)
+    low, high = _limits(scores)
+    intervals = [end for _, found in known(scores) for end in (found.low, found.high) if end is not None]
+    beyond = any(not low <= end <= high for end in intervals)
     heading = heading.noting(
         measured_on(scores),
         f"{AS_MANY_BYTES}: trained until it has moved what {BRAINTORRENT} moves; all others made as many local updates."
         if AS_MANY_BYTES in there
         else "",
         f"{ALONE}: mean of the peers' own models." if ALONE in there else "",
+        "Intervals that reach beyond a panel are cut at its edge." if beyond else "",
     )
     with styled():
         figure, [panels] = sheet(heading, height=2.6, columns=max(1, len(splits)), legend=legend)
-        low = min((found.mean for _, found in known(scores)), default=0.0)
-        high = max((found.mean for _, found in known(scores)), default=1.0)
-        reach = max(0.05, high - low)
         for number, (axes, split) in enumerate(zip(panels, splits or [""], strict=True)):
             for _, level in pooled:
                 baseline(axes, level)
@@ -71,7 +72,7 @@ def draw_protocols(points: Sequence[Point], heading: Heading) -> list[tuple[str,
             for lane, (method, look) in enumerate(looks.items()):
                 for one, found in known(at(mine, split=split, method=method)):
                     x = sizes.index(_number(one.where["peers"])) + (lane - (len(lanes) - 1) / 2) * step
-                    upright(axes, x, found, look, aside=0.35 * step, size=5.5)
+                    upright(axes, x, found, look, aside=0.35 * step, size=5.5, cut=True)
             if not known(at(mine, split=split)):
                 nothing(axes)
             for x in range(1, len(sizes)):
@@ -79,7 +80,7 @@ def draw_protocols(points: Sequence[Point], heading: Heading) -> list[tuple[str,
             panel_title(axes, f"Split: {split}" if split else "")
             axes.set_xlim(-0.5, len(sizes) - 0.5)
             axes.set_xticks(range(len(sizes)), [str(one) for one in sizes])
-            axes.set_ylim(max(-0.03, low - 0.35 * reach), min(1.03, high + 0.25 * reach))
+            axes.set_ylim(low, high)
             percent_axis(axes.yaxis)
             axes.grid(axis="y")
             axes.set_xlabel("peers")
@@ -87,6 +88,14 @@ def draw_protocols(points: Sequence[Point], heading: Heading) -> list[tuple[str,
                 axes.tick_params(axis="y", labelleft=False)
         panels[0].set_ylabel(str(next(iter(seen(scores, "metric")), "score")))
         return [("", figure)]
+
+
+def _limits(scores: Sequence[Point]) -> tuple[float, float]:
+    """Return a scale on which all means and single repeats can be told apart, however wide their intervals are."""
+    single = [value for _, found in known(scores) for value in (found.mean, *found.values)]
+    low, high = min(single, default=0.0), max(single, default=1.0)
+    reach = max(0.05, high - low)
+    return max(-0.03, low - 0.35 * reach), min(1.03, high + 0.25 * reach)
 
 
 def _points(cell: Trained) -> list[Point]:

@@ -43,3 +43,19 @@ def test_the_table_prints_shares_bytes_and_counts(tmp_path: Path) -> None:
     assert "| uniform | 4 | nobody | FedAvg, as many bytes | 4 |" in text
     assert "1.92 MB (n = 3)" in text
     assert "Dice of own models" in text
+
+
+def test_intervals_wider_than_the_panel_are_cut_and_said_to_be(tmp_path: Path) -> None:
+    for spread, beyond in ((0.3, True), (0.001, False)):
+        cells = [
+            result(tmp_path / str(spread), "BrainTorrent", 4, 0.5 + spread * (repeat - 0.5), repeat=repeat)
+            for repeat in (0, 1)
+        ]
+        [(_, figure)] = draw_protocols(protocol_points(cells), Heading("t"))
+        (whisker,) = [found for found in figure.axes[0].collections if hasattr(found, "get_segments")]
+        assert whisker.get_clip_on()
+        low, high = figure.axes[0].get_ylim()
+        assert all(
+            low <= float(y) <= high for line in figure.axes[0].lines for y in line.get_ydata() if beyond is False
+        )
+        assert any("cut at its edge" in text.get_text() for text in figure.texts) is beyond
