@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import tomllib
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
 
@@ -12,11 +11,11 @@ from pydantic import Field, field_validator, model_validator
 
 from common.config import AdversarialTraining, Client, Data, Experiment, Privacy
 from common.data import partition, prepare
-from common.errors import UserError
 from common.folder import write_text
 from common.loading import is_reference
 from common.privacy import calibrate
 from common.section import Section, validated
+from common.toml_file import read_toml
 from common.tree import resolve
 
 
@@ -139,14 +138,7 @@ def load_hospital(path: str | Path) -> Hospital:
         UserError: missing or malformed file, unknown key, value out of range.
     """
     file = Path(path).expanduser()
-    try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no hospital file {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} could not be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None
+    tree = read_toml(file, "hospital")
     return validated(Hospital, resolved_hospital(tree, file.parent), str(file))
 
 

@@ -11,8 +11,8 @@ import tomli_w
 from pydantic import Field, field_validator, model_validator
 
 from common.errors import UserError
-from common.loading import suggest
 from common.section import Budget, Count, Fraction, Section, validated
+from common.toml_file import read_toml
 from common.tree import put, resolve, resolve_change, with_digests
 
 RESULTS_VERSION = 2
@@ -397,16 +397,7 @@ def load(path: str | Path, changes: Mapping[str, Any] | None = None) -> Experime
         UserError: missing or malformed file, unknown key, value out of range.
     """
     file = Path(path)
-    try:
-        tree = tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = [str(found) for found in sorted(file.parent.glob("*.toml")) if found.name != "pyproject.toml"]
-        hint = suggest(str(file), near) if near else "; `psreval list experiments` shows ready ones"
-        raise UserError(f"there is no file {file}{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} could not be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None
+    tree = read_toml(file, elsewhere="`psreval list experiments` shows ready ones")
     if {"axes", "grids", "include"} & tree.keys():
         raise UserError(f"{file} is a study, not an experiment; run it with `psreval study {file}`")
     tree = resolve(tree, file.parent)

@@ -6,7 +6,6 @@ trained, the protocol, the seed, the names, and what images look like.
 """
 
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from common.config import Client, Data, Experiment, Misbehaviour
 from common.errors import UserError
 from common.folder import write_text
 from common.section import Section, validated
+from common.toml_file import read_toml
 from common.tree import resolve
 from peers.agreement import Images
 
@@ -109,7 +109,7 @@ def load_peer(path: str | Path) -> PeerFile:
         UserError: missing or malformed file, unknown key, value out of range.
     """
     file = Path(path).expanduser()
-    tree = resolved_hospital(_tree(file, "peer"), file.parent)
+    tree = resolved_hospital(read_toml(file, "peer"), file.parent)
     contacts = tree.get("peer", {})
     if isinstance(contacts, dict):
         contacts = dict(contacts)
@@ -124,7 +124,7 @@ def load_peer(path: str | Path) -> PeerFile:
 
 def load_agreement(path: Path) -> AgreementFile:
     """Read an agreement; paths in it are relative to its folder. Raises UserError as ``load_peer``."""
-    tree = _tree(path, "agreement")
+    tree = read_toml(path, "agreement")
     if isinstance(tree.get("experiment"), dict):
         tree["experiment"] = resolve(tree["experiment"], path.parent)
     agreed = validated(AgreementFile, tree, str(path))
@@ -165,14 +165,3 @@ def host_and_port(address: str, *, least: int = 1) -> tuple[str, int]:
     ):
         raise ValueError(f"'{address}' is no address; write HOST:PORT, for example 'north.example.org:9000'")
     return bare, int(port)
-
-
-def _tree(file: Path, kind: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"there is no {kind} file {file}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file} could not be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{file} is not valid TOML: {error}") from None

@@ -1,6 +1,5 @@
 """The study file: a base experiment, axes that vary it, and scales that size it; TOML in, validated."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from common.config import Experiment, load
 from common.errors import UserError
 from common.loading import suggest
 from common.section import Count, Section, validated
+from common.toml_file import read_toml
 
 PAPER = Path(__file__).resolve().parent.parent / "paper"
 """The studies of the paper's figures."""
@@ -127,16 +127,7 @@ def load_study(
 
 
 def _read(place: Path) -> StudyFile:
-    try:
-        tree = tomllib.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        near = [str(found) for found in sorted(place.parent.glob("*.toml")) if found.name != "pyproject.toml"]
-        hint = suggest(str(place), near) if near else f"; ready studies are in {PAPER}"
-        raise UserError(f"there is no file {place}{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{place} could not be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{place} is not valid TOML: {error}") from None
+    tree = read_toml(place, elsewhere=f"ready studies are in {PAPER}")
     if "clients" in tree or "federation" in tree:
         raise UserError(f"{place} is an experiment, not a study; run it with `psreval run {place}`")
     return validated(StudyFile, tree, str(place))
