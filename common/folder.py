@@ -128,23 +128,32 @@ def write_bytes(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     try:
         oldest = _existing(path.parent)
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.chmod(temporary, mode)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_whole(path, content, mode)
         _keep_names(path, oldest)
     except OSError as error:
         free = shutil.disk_usage(_existing(path)).free // 2**20
         raise UserError(
             f"{path} could not be written ({error.strerror}; {free} MiB free); finished rounds are kept"
         ) from None
+
+
+def replace_whole(path: Path, content: bytes, mode: int) -> None:
+    """Write a file whole or not at all, into a folder that is there; for its owner only until it is whole.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, mode)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:

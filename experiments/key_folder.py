@@ -1,7 +1,5 @@
 """A folder in which keys and certificates are made: the authority in it, what it has signed, and careful writes."""
 
-import os
-import tempfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from common.errors import UserError
+from common.folder import replace_whole
 from experiments.authority import new_authority, new_key, read_certificate, read_key
 
 _RENEWAL = timedelta(days=30)
@@ -95,14 +94,4 @@ def write(place: Path, content: bytes, mode: int) -> None:
     for folder in reversed([place.parent, *place.parent.parents]):
         if not folder.exists():
             folder.mkdir(mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")  # for its owner only
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, mode)
-        os.replace(temporary, place)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    replace_whole(place, content, mode)

@@ -17,6 +17,7 @@ class Columns:
         self._next = 0
 
     def __call__(self, low: float, high: float) -> Field:
+        """Return the next draw of each image, moved from [0, 1] to [low, high]."""
         column = self._uniforms[:, self._next, None, None]
         self._next += 1
         return np.float32(low) + np.float32(high - low) * column
@@ -35,6 +36,7 @@ def bump(r2: Field) -> Field:
 
 
 def halve(image: Field) -> Field:
+    """Return images [B, 2 side, 2 side] at half their size: each pixel the mean of four."""
     total: Field = image[:, ::2, ::2] + image[:, 1::2, ::2] + image[:, ::2, 1::2] + image[:, 1::2, 1::2]
     return total * np.float32(0.25)
 
