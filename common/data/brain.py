@@ -1,59 +1,24 @@
 """``brain``: synthetic brain slices with their structures, a stand-in that is always at hand, never about patients."""
 
-from pathlib import Path
-
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import Data
 from common.data.brain_images import GRIDS, UNIFORMS, draw
 from common.data.dataset import Images, Masks
-from common.data.source import Located, Opened, Part, masked_part
-from common.errors import UserError
+from common.data.source import Part, masked_part
+from common.data.synthetic import Synthetic, in_turns
 from common.seeds import derive
 
 STRUCTURES = ("background", "skull", "grey matter", "white matter", "ventricles", "deep nuclei")
 YOUNGEST, DECADES = 20, 7
 BANDS = tuple(f"{start} to {start + 9} years" for start in range(YOUNGEST, YOUNGEST + 10 * DECADES, 10))
 """Decades of age, the strata."""
-SIDES = (32, 224)
-"""Smallest and largest side in pixels."""
-_DRAWING = 2
-"""Raised whenever the same seed would draw other images."""
-
-
-def locate(data: Data, cache: Path) -> Located:
-    """Return the generator; ``data`` gives its seed, image size (64) and records (1400, 210 and 350).
-
-    Raises:
-        UserError: an image size outside 32 to 224.
-    """
-    size = data.image_size or 64
-    if not SIDES[0] <= size <= SIDES[1]:
-        raise UserError(f"data.image_size = {size}: brain slices are {SIDES[0]} to {SIDES[1]} pixels wide")
-
-    def opened() -> Opened:
-        return Opened(
-            classes=STRUCTURES,
-            channels=1,
-            image_size=size,
-            train=part(data.seed, "train", data.train_records or 1400, size),
-            public=part(data.seed, "public", data.public_records or 210, size),
-            test=part(data.seed, "test", data.test_records or 350, size),
-            synthetic=True,
-            notes=("Synthetic images, drawn by a program: nothing measured on them is a finding about patients.",),
-            bands=BANDS,
-        )
-
-    return Located("brain (synthetic)", f"drawing {_DRAWING}", opened)
 
 
 def part(seed: int, name: str, records: int, size: int) -> Part:
     """Return a split of ``records`` slices; record i depends on (seed, name, i) alone, its anatomy not on ``size``."""
     base = derive(seed, "brain", name)
-    # every seven consecutive records hold each decade once, in an order of their own
-    orders = np.random.Generator(np.random.PCG64(base)).random((-(-records // DECADES), DECADES))
-    decades = orders.argsort(axis=1).reshape(-1)[:records].astype(np.int64)
+    decades = in_turns(base, records, DECADES)
 
     def read(index: NDArray[np.int64]) -> tuple[Images, Masks]:
         within = np.empty(len(index), dtype=np.float32)
@@ -76,3 +41,16 @@ def part(seed: int, name: str, records: int, size: int) -> Part:
         return images[:, None], masks
 
     return masked_part(decades, read)
+
+
+BRAIN = Synthetic(
+    name="brain",
+    images="brain slices",
+    classes=STRUCTURES,
+    part=part,
+    sides=(32, 224),
+    side=64,
+    records=(1400, 210, 350),
+    drawing=2,
+    bands=BANDS,
+)

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from common.config import Data
-from common.data import brain, cifar10, custom, folder, masks, npz, phantom, pneumonia
+from common.data import cifar10, custom, folder, masks, npz, pneumonia
+from common.data.brain import BRAIN
 from common.data.cache import cache_folder, obtain, require_space
 from common.data.dataset import Dataset, Split, Strata, class_counts
+from common.data.phantom import PHANTOM
 from common.data.source import PARTS, SERVER_PARTS, Located, Opened, Part, Parts
 from common.data.splits import cut, stratified_draw
 from common.data.writing import Written, write_part
@@ -41,8 +43,8 @@ _PREPARATION = 1
 """Raised whenever the same source and options would give other arrays."""
 
 _BY_NAME: dict[str, Callable[[Data, Path], Located]] = {
-    "phantom": phantom.locate,
-    "brain": brain.locate,
+    "phantom": PHANTOM.locate,
+    "brain": BRAIN.locate,
     "cifar10": cifar10.locate,
     "pneumonia": pneumonia.locate,
 }

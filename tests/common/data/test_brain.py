@@ -43,7 +43,7 @@ def test_it_is_prepared_as_segmentation(tmp_path: Path) -> None:
 
 
 def test_defaults(tmp_path: Path) -> None:
-    opened = brain.locate(Data(source="brain"), tmp_path).open()
+    opened = brain.BRAIN.locate(Data(source="brain"), tmp_path).open()
     assert opened.public is not None
     assert opened.test is not None
     assert [len(part.strata) for part in (opened.train, opened.public, opened.test)] == [1400, 210, 350]
@@ -53,4 +53,4 @@ def test_defaults(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [31, 225])
 def test_sizes_beyond_what_is_drawn_are_a_sentence(tmp_path: Path, size: int) -> None:
     with pytest.raises(UserError, match=f"data.image_size = {size}: brain slices are 32 to 224"):
-        brain.locate(Data(source="brain", image_size=size), tmp_path)
+        brain.BRAIN.locate(Data(source="brain", image_size=size), tmp_path)

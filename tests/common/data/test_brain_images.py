@@ -57,7 +57,7 @@ def test_any_size_is_drawn_with_every_structure(size: int) -> None:
 
 
 def test_the_same_seed_draws_the_same_bytes_on_every_machine() -> None:
-    # if this fails because the drawing was changed on purpose, raise brain._DRAWING with it
+    # if this fails because the drawing was changed on purpose, raise BRAIN.drawing with it
     images, masks = drawn(32, 28)
     digest = hashlib.sha256(images.tobytes() + masks.tobytes()).hexdigest()
     assert digest == "06e9a4e2ff995364f32337f65fd7f8d666d21aa2a5e5c46292a39c0c5291e917"

@@ -28,14 +28,14 @@ def test_classes_are_balanced_in_every_beginning() -> None:
 
 
 def test_defaults_and_caps(tmp_path: Path) -> None:
-    opened = phantom.locate(Data(), tmp_path).open()
+    opened = phantom.PHANTOM.locate(Data(), tmp_path).open()
     assert opened.public is not None
     assert opened.test is not None
     assert [len(part.strata) for part in (opened.train, opened.public, opened.test)] == [2000, 300, 500]
     assert (opened.classes, opened.channels, opened.image_size) == (("normal", "bacterial", "viral"), 1, 32)
     assert opened.synthetic
     assert "synthetic" in opened.notes[0].lower()
-    small = phantom.locate(Data(train_records=30, image_size=64), tmp_path)
+    small = phantom.PHANTOM.locate(Data(train_records=30, image_size=64), tmp_path)
     assert "synthetic" in small.label
     assert small.open().train.read(np.array([29])).shape == (1, 1, 64, 64)
 
@@ -43,4 +43,4 @@ def test_defaults_and_caps(tmp_path: Path) -> None:
 @pytest.mark.parametrize("size", [27, 225])
 def test_sizes_beyond_what_is_drawn_are_a_sentence(tmp_path: Path, size: int) -> None:
     with pytest.raises(UserError, match=f"data.image_size = {size}: phantom images are 28 to 224"):
-        phantom.locate(Data(image_size=size), tmp_path)
+        phantom.PHANTOM.locate(Data(image_size=size), tmp_path)

@@ -26,7 +26,7 @@ def test_any_size_is_drawn_and_uses_the_grey_scale(size: int) -> None:
 
 
 def test_the_same_seed_draws_the_same_bytes_on_every_machine() -> None:
-    # if this fails because the drawing was changed on purpose, raise phantom._DRAWING with it
+    # if this fails because the drawing was changed on purpose, raise PHANTOM.drawing with it
     images, labels = drawn(32, 30)
     digest = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
     assert digest == "9edb926b673c0ea9bfbd19616e58f0a2418a91d9767c89d0178355300752f922"
