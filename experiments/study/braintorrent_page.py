@@ -21,6 +21,7 @@ CAVEATS = """
 - Equal local updates is equal work: the same passes over the same records. Equal bytes is not: FedAvg works longer
   where BrainTorrent moves more, and shorter where it moves less.
 - FedAvg's and pooled clients begin each round with a fresh optimiser; BrainTorrent's peers keep theirs, as published.
+  “fresh optimiser” is BrainTorrent without that advantage.
 - The aggregated model is nobody's: to have it, every peer must give its model once more. Those bytes are not counted.
 - A rule that withstands the abuses tried here may fall to one made against it.
 - A Student interval over three repeats is wide. "Not decidable" says that of this scale, not of the claim.
@@ -70,6 +71,7 @@ def answers(verdicts: Sequence[Verdict]) -> list[str]:
 
 _ASKED = {
     "fedavg-local-updates-average": "better than FedAvg at equal local updates:",
+    "fedavg-fresh-average": "with fresh optimisers in both:",
     "fedavg-bytes-average": "at equal bytes:",
     "pooled-average": "close to pooled training:",
 }

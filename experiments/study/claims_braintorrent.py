@@ -25,7 +25,7 @@ from experiments.study.outcome import (
 )
 from experiments.study.points import Taken
 from experiments.study.results import Estimate, Result, values
-from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, POOLED
+from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, FRESH, POOLED
 
 CLOSE, HARM = 0.02, 0.05
 """What "close to" asserts of a distance, and from where on a loss is called harm: two points, five points."""
@@ -40,7 +40,9 @@ def settings_of(evidence: Evidence, task: str) -> list[Trained]:
     return [one for one in trained(evidence.results) if one.task == task and not one.way.abuse]
 
 
-def against_fedavg(evidence: Evidence, *, task: str, equal: str, overall: Summary) -> Finding:
+def against_fedavg(
+    evidence: Evidence, *, task: str, equal: str, overall: Summary, method: str = BRAINTORRENT
+) -> Finding:
     """Return by how much BrainTorrent's score exceeds FedAvg's, setting by setting.
 
     Args:
@@ -48,15 +50,16 @@ def against_fedavg(evidence: Evidence, *, task: str, equal: str, overall: Summar
         task: ``Dice`` or ``accuracy``.
         equal: ``local updates`` or ``bytes``, as measured.
         overall: parts → the quantity.
+        method: whose; BrainTorrent as published, or a variant.
     """
     cells = settings_of(evidence, task)
     parts = []
-    for ours in _of(cells, BRAINTORRENT):
+    for ours in _of(cells, method):
         for theirs in _of(cells, FEDAVG):
             ratio = bytes_ratio(theirs, ours)
             alike = ours.way.updates == theirs.way.updates if equal == "local updates" else as_many(ratio.values())
             if same_place(ours, theirs) and alike:
-                beside = {BRAINTORRENT: _scores(ours), FEDAVG: _scores(theirs), BYTES: ratio}
+                beside = {method: _scores(ours), FEDAVG: _scores(theirs), BYTES: ratio}
                 parts.append(_part(ours, minus(_scores(ours), _scores(theirs)), beside, theirs))
     return _finding(parts, overall)
 
@@ -230,6 +233,18 @@ def _about(task: _Task) -> tuple[Claim, ...]:
                     partial(against_fedavg, task=task.name, equal=equal, overall=overall),
                 )
             )  # fmt: skip
+    claims.append(
+        Claim(
+            f"{task.key}-fedavg-fresh-average",
+            f"{task.name}: better than FedAvg at equal local updates, both with fresh optimisers, on average",
+            "not tried (our question)",
+            f"clean test {task.words} of BrainTorrent's aggregated model (fp32) where peers begin each local update with "
+            "a fresh optimiser, minus that of FedAvg's global model, whose clients do so, too, with as many local "
+            "updates each; mean over settings",
+            "It is above 0", Band(0.0, None, strict=True), "points", STUDY,
+            partial(against_fedavg, task=task.name, equal=_WITHIN, overall=average, method=FRESH),
+        )
+    )  # fmt: skip
     for key, where, overall, paired in (
         ("average", "on average", average, "mean over settings"),
         ("everywhere", "in every setting", _largest, "largest over settings"),

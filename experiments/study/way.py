@@ -6,6 +6,8 @@ from pathlib import Path
 from common.config import Client, Experiment
 
 POOLED, FEDAVG, BRAINTORRENT, ALONE = "pooled", "FedAvg", "BrainTorrent", "alone"
+FRESH = f"{BRAINTORRENT}, fresh optimiser"
+"""As a server's clients do it: each local update begins without the optimiser's state from last time."""
 CAPS = "caps"
 """Short for both: no claimed count above a limit, and no model merged twice under a new version."""
 NOBODY = "nobody"

@@ -5,13 +5,14 @@ from collections.abc import Iterable
 from experiments.drawing import CLASSES, FP32, INK, INT8, MUTED
 from experiments.study.outcome import AS_MANY_BYTES
 from experiments.study.style import DASHED, Look
-from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, POOLED
+from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, FRESH, POOLED
 
 _KNOWN = {
     POOLED: Look(INK, "D"),
     FEDAVG: Look(FP32, "o"),
     AS_MANY_BYTES: Look(FP32, "o", DASHED, filled=False),
     BRAINTORRENT: Look(INT8, "s"),
+    FRESH: Look(INT8, "s", DASHED, filled=False),
     ALONE: Look(MUTED, "v"),
 }
 _HARDENED = tuple(

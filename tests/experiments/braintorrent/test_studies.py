@@ -8,7 +8,7 @@ import pytest
 from experiments.braintorrent.publish import HERE, STUDIES
 from experiments.study.description import load_study
 from experiments.study.grid import Cell, cells_of
-from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, POOLED, way_of
+from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, FRESH, POOLED, way_of
 
 SCALES = ("small", "paper", "tiny")
 
@@ -37,7 +37,7 @@ def test_every_method_is_compared_in_every_setting(name: str, scale: str) -> Non
     assert len({way_of(cell.experiment).split for cell in first(name, scale)} - {""}) == 2
     for (peers, _), counts in found.items():
         fedavg = 1 if peers == 5 else 2  # among five, equal local updates move about equal bytes
-        assert counts == {FEDAVG: fedavg, BRAINTORRENT: 1, f"{BRAINTORRENT}, median": 1, ALONE: 1}
+        assert counts == {FEDAVG: fedavg, BRAINTORRENT: 1, FRESH: 1, f"{BRAINTORRENT}, median": 1, ALONE: 1}
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -19,7 +19,7 @@ ABUSES = ("count-inflation", "sign-flip", "garbage")
 def described(
     method: str, peers: int, *, split: str = "iid", updates: int = 6, abuse: str = "", seed: int = 1, dice: bool = True
 ) -> Experiment:
-    """Return the description of a way; ``method`` is ``pooled``, ``FedAvg``, ``BrainTorrent``, ``alone`` or a rule."""
+    """Return the description of a way; ``method`` is ``pooled``, ``FedAvg``, ``BrainTorrent``, ``fresh``, ``alone`` or a rule."""
     clients: list[dict[str, Any]] = [{"count": peers}]
     if abuse:
         clients = [{"count": peers - 1}, {"name": "liar", "misbehaviour": {"kind": abuse}}]
@@ -33,8 +33,8 @@ def described(
         "evaluation": {"threats": []},
     }
     if method not in ("pooled", "FedAvg"):
-        merge = {"BrainTorrent": "mean", "alone": "alone"}.get(method, method)
-        tree |= {"protocol": "braintorrent", "peers": {"merge": merge}}
+        merge = "mean" if method in ("BrainTorrent", "fresh") else method
+        tree |= {"protocol": "braintorrent", "peers": {"merge": merge, "keep_optimizer": method != "fresh"}}
     return parse(tree, "made up")
 
 

@@ -44,6 +44,18 @@ def test_better_than_fedavg_is_decided_by_the_sign(tmp_path: Path, gain: float, 
     assert found["dice-fedavg-local-updates-everywhere"].verdict == verdict
 
 
+def test_what_a_kept_optimiser_gives_is_not_the_protocols_gain(tmp_path: Path) -> None:
+    cells = [
+        cell
+        for method, score in (("BrainTorrent", 0.8), ("fresh", 0.69), ("FedAvg", 0.7))
+        for cell in pair(tmp_path, method, [score, score + 0.01])
+    ]
+    found = verdicts(cells)
+    assert found["dice-fedavg-local-updates-average"].verdict == CONFIRMED
+    assert found["dice-fedavg-fresh-average"].verdict == REFUTED
+    assert not any("fresh" in part.label for part in found["hardening-cost"].parts)
+
+
 def test_accuracy_and_dice_are_claims_of_their_own(tmp_path: Path) -> None:
     found = verdicts(whole(tmp_path, dice=False))
     assert found["accuracy-fedavg-local-updates-average"].ours is not None

@@ -29,16 +29,21 @@ def whole(study_results: Study) -> list[Result]:
     return study_results(epsilons=(None, 7.0, 1.7), uses=ALL_USES, attacks=("fgsm", "fab"), shares=(0.1,), repeats=2)
 
 
+def changed(result: Result, peers: dict[str, object]) -> Result:
+    """Return ``result`` as that of a federation whose section ``peers`` says this too."""
+    return replace(result, cell=replace(result.cell, experiment=result.cell.experiment.change({"peers": peers})))
+
+
 def ugly_ways(folder: Path) -> list[Result]:
     """Return single cells of many ways to train, with all and nothing right, and long names."""
-    long = {"records_limit": 7, "refuse_repeats": True, "denominator": "all", "keep_optimizer": False}
+    long = {"records_limit": 7, "refuse_repeats": True, "keep_optimizer": False}
     odd = made_up_ways.result(folder, "centered-clipping", 20, 0.0, split="dirichlet:0.123456", abuse="count-inflation")
-    changed = odd.cell.experiment.change({"peers": {"merge": "centered-clipping", **long}})
+    plain = made_up_ways.result(folder, "BrainTorrent", 4, 0.0, updates=1)
     return [
         made_up_ways.result(folder, "pooled", 1, 1.0),
-        made_up_ways.result(folder, "BrainTorrent", 4, 0.0, updates=1),
+        changed(plain, {"merge": "mean", "denominator": "all", **long}),
         made_up_ways.result(folder, "FedAvg", 12, 1.0, split="dirichlet:0.123456", curve=[0.0] * 6),
-        replace(odd, cell=replace(odd.cell, experiment=changed)),
+        changed(odd, {"merge": "centered-clipping", **long}),
         made_up_ways.result(folder, "median", 20, 0.5, curve=[0.5] * 6, moved=1e10),
     ]
 
