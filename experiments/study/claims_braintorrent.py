@@ -238,8 +238,8 @@ def _about(task: _Task) -> tuple[Claim, ...]:
             f"{task.key}-fedavg-fresh-average",
             f"{task.name}: better than FedAvg at equal local updates, both with fresh optimisers, on average",
             "not tried (our question)",
-            f"clean test {task.words} of BrainTorrent's aggregated model (fp32) where peers begin each local update with "
-            "a fresh optimiser, minus that of FedAvg's global model, whose clients do so, too, with as many local "
+            f"clean test {task.words} of BrainTorrent's aggregated model (fp32) where peers begin each local update "
+            "with a fresh optimiser, minus that of FedAvg's global model, whose clients do so, too, with as many local "
             "updates each; mean over settings",
             "It is above 0", Band(0.0, None, strict=True), "points", STUDY,
             partial(against_fedavg, task=task.name, equal=_WITHIN, overall=average, method=FRESH),

@@ -19,7 +19,7 @@ ABUSES = ("count-inflation", "sign-flip", "garbage")
 def described(
     method: str, peers: int, *, split: str = "iid", updates: int = 6, abuse: str = "", seed: int = 1, dice: bool = True
 ) -> Experiment:
-    """Return the description of a way; ``method`` is ``pooled``, ``FedAvg``, ``BrainTorrent``, ``fresh``, ``alone`` or a rule."""
+    """Return the description of a way; ``method`` is ``pooled``, ``FedAvg``, ``BrainTorrent``, ``fresh`` or a rule."""
     clients: list[dict[str, Any]] = [{"count": peers}]
     if abuse:
         clients = [{"count": peers - 1}, {"name": "liar", "misbehaviour": {"kind": abuse}}]
