@@ -2,7 +2,6 @@
 
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from common.folder import read_json
 from common.privacy import Ledger
 from tests.integration.peers.peers_fixture import in_one_process, peer_site, planned_of, tiny
+from tests.waiting import until
 
 NAMES = ("a", "b", "c")
 
@@ -71,10 +71,15 @@ def test_kills_at_random_moments_lose_nothing(tmp_path: Path, seed: int) -> None
     with peer_site(tmp_path / "site", experiment) as here:
         peers = here.all()
         total = sum(planned_of(experiment).values())
+
+        def turns() -> int:
+            return sum(map(here.turns, NAMES))
+
         for _ in range(6):
             name = draw.choice(NAMES)
-            time.sleep(draw.uniform(0.0, 1.0))  # at whatever moment of its turn, or of another's
-            if sum(map(here.turns, NAMES)) >= total or not peers[name].process.is_alive():
+            due = min(turns() + draw.choice((0, 1, 2)), total)  # at once: at whatever moment of its start
+            until(lambda due=due: turns() >= due, f"{due} turns")  # type: ignore[misc]
+            if turns() >= total or not peers[name].process.is_alive():
                 break
             peers[name].send(signal.SIGKILL)
             peers[name].ended()
