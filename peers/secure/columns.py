@@ -1,0 +1,91 @@
+"""The columns of a deal: what a dealer shares beside its update, and which places of a member's part they take."""
+
+from dataclasses import dataclass
+
+from peers.secure.commitment import SALT_BYTES
+from peers.secure.layout import Layout
+from peers.secure.stream import SEED_BYTES
+
+BLOCK = 10_000
+"""Columns of the update that are on their way at a time."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """How many polynomials a dealer deals.
+
+    Each of the small ones is on every peer's wire as it is; of the update's, the seeded members get a seed.
+
+    Attributes:
+        layout: the round's.
+        size: d, numbers of the update.
+    """
+
+    layout: Layout
+    size: int
+
+    @property
+    def update(self) -> int:
+        """Polynomials that carry the update: ⌈d/k⌉."""
+        return -(-self.size // self.layout.packing)
+
+    @property
+    def beacon(self) -> int:
+        """Polynomials that carry a dealer's part of one beacon: of 128 random bits at least."""
+        return -(-128 // (self.layout.packing * (self.layout.field.bits - 1)))
+
+    @property
+    def beacons(self) -> tuple[slice, slice]:
+        """The places of the first and of the second beacon's polynomials among the small ones."""
+        return slice(0, self.beacon), slice(self.beacon, 2 * self.beacon)
+
+    @property
+    def degree_masks(self) -> slice:
+        """Random polynomials of degree D, which hide what the degree check opens."""
+        start = 2 * self.beacon
+        return slice(start, start + self.layout.repetitions)
+
+    @property
+    def zero_masks(self) -> slice:
+        """Random polynomials of degree 2 D that vanish at the slots, which hide what the check of squares opens."""
+        start = self.degree_masks.stop
+        return slice(start, start + self.layout.repetitions)
+
+    @property
+    def straight(self) -> slice:
+        """Those small ones whose degree is D."""
+        return slice(0, self.degree_masks.stop)
+
+    @property
+    def small(self) -> int:
+        """All polynomials beside the update's."""
+        return 2 * self.beacon + 2 * self.layout.repetitions
+
+    @property
+    def scalars(self) -> int:
+        """Numbers that a member opens of each dealer for the checks."""
+        return 2 * self.layout.repetitions
+
+    @property
+    def small_bytes(self) -> int:
+        """Bytes of a member's shares of the small columns."""
+        return self.small * self.layout.field.dtype.itemsize
+
+    @property
+    def part_bytes(self) -> int:
+        """Bytes of a member's part, at most."""
+        return SALT_BYTES + max(SEED_BYTES, self.update * self.layout.field.dtype.itemsize) + self.small_bytes
+
+    def blocks(self) -> list[slice]:
+        """Return the update's columns, block by block."""
+        return [slice(start, min(start + BLOCK, self.update)) for start in range(0, self.update, BLOCK)]
+
+    @property
+    def pieces(self) -> int:
+        """Pieces in which a part travels: the salt and the seed, the blocks, the small columns."""
+        return len(self.blocks()) + 2
+
+    def seeded(self, dealer: int) -> tuple[int, ...]:
+        """Return the members, counted from 0, to whom a dealer gives a seed: t of them, others for each dealer."""
+        members = self.layout.members
+        return tuple(sorted((dealer + step) % members for step in range(1, self.layout.coalition + 1)))

@@ -1,0 +1,31 @@
+"""What binds a message to its place: which run, which round, who the peers are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+
+@dataclass(frozen=True)
+class Context:
+    """A round of a run.
+
+    Attributes:
+        run: 32 bytes that all peers of the run have agreed on: its description, data and code.
+        round: counts from 1.
+        keys: each peer's number, from 0, and the key that its signatures are checked with.
+    """
+
+    run: bytes
+    round: int
+    keys: Mapping[int, Ed25519PublicKey]
+
+    @property
+    def binding(self) -> bytes:
+        """Bytes that differ between any two rounds of any two runs."""
+        return self.run + self.round.to_bytes(8, "big")
+
+    @property
+    def peers(self) -> tuple[int, ...]:
+        """All peers' numbers, in order."""
+        return tuple(sorted(self.keys))

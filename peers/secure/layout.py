@@ -1,0 +1,136 @@
+"""Who holds shares of what degree, and how much cheating that withstands.
+
+One function for each layout computes it, and refuses what is unsafe.
+"""
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+from common.errors import UserError
+from peers.secure.field import Field
+
+SECURITY = 40
+"""Bits: the chance that cheating goes unnoticed in a round is below 2^−40."""
+_CHECKS = 4
+"""Kinds of random checks that an update goes through, at most."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The sizes of a round.
+
+    Attributes:
+        peers: n; all of them deal.
+        members: m; those who hold shares, and aggregate.
+        coalition: t; so many members together learn nothing from their shares.
+        faults: f; so many of the peers may cheat in any way; one that is silent, or was caught, counts half.
+        packing: k; secrets on one polynomial.
+        field: of the shares.
+        repetitions: of each random check.
+        failure: the chance that a committee cannot correct the cheaters in it; 0 where all peers are members.
+    """
+
+    peers: int
+    members: int
+    coalition: int
+    faults: int
+    packing: int
+    field: Field
+    repetitions: int
+    failure: float = 0.0
+
+    @property
+    def degree(self) -> int:
+        """Of a polynomial that carries an update: D = t + k − 1."""
+        return self.coalition + self.packing - 1
+
+    @property
+    def product_degree(self) -> int:
+        """Of a product of two of them: 2 D."""
+        return 2 * self.degree
+
+    def slack(self, degree: int) -> int:
+        """Return s such that all is well while 2 · liars + silent members ≤ s."""
+        return self.members - degree - 1
+
+    def liars(self, degree: int) -> int:
+        """Return how many lying members are corrected where nobody is silent."""
+        return self.slack(degree) // 2
+
+    @property
+    def stages(self) -> int:
+        """Stages in which what was said to some reaches all: one more than peers may be silent or cheat."""
+        return max(2, min(self.peers - 2, 2 * self.faults) + 1)
+
+
+def packed(peers: int, *, faults: int, coalition: int, field: Field, security: int = SECURITY) -> Layout:
+    """Return the layout in which all peers are members, with as many secrets on a polynomial as they allow.
+
+    Raises:
+        UserError: too few peers for so many faults and so large a coalition.
+    """
+    _sane(peers, faults, coalition)
+    packing = (peers + 1 - 2 * faults - 2 * coalition) // 2
+    if packing < 1:
+        raise UserError(
+            f"secure.faults = {faults} and secure.coalition = {coalition} need at least "
+            f"{2 * faults + 2 * coalition + 1} peers, not {peers}; take fewer of either"
+        )
+    return Layout(peers, peers, coalition, faults, packing, field, _repetitions(peers, faults, field, security))
+
+
+def committee(
+    peers: int, members: int, *, faults: int, coalition: int, field: Field, security: int = SECURITY
+) -> Layout:
+    """Return the layout in which ``members`` peers are drawn at random to hold the shares of all.
+
+    Raises:
+        UserError: the draw would too often hit more cheaters than the committee corrects, or than may learn nothing.
+    """
+    _sane(peers, faults, coalition)
+    if not 1 <= members <= peers:
+        raise UserError(f"secure.members = {members}: a committee has between 1 and all {peers} peers")
+    corrected = (members - 2 * coalition - 1) // 2
+    borne = min(coalition, corrected)
+    failure = chance_of_more(borne, peers=peers, faults=faults, members=members)
+    if corrected < 0 or failure > Fraction(1, 2**security):
+        raise UserError(
+            f"secure.members = {members} of {peers} peers: more than {max(borne, 0)} of the {faults} that may cheat "
+            f"are drawn with probability {float(failure):.2g}, and a round needs that below {2.0**-security:.2g}; "
+            "leave secure.members out, so that all peers hold shares"
+        )
+    packing = (members + 1 - 2 * borne - 2 * coalition) // 2
+    repetitions = _repetitions(peers, faults, field, security)
+    return Layout(peers, members, coalition, faults, packing, field, repetitions, float(failure))
+
+
+def chance_of_more(borne: int, *, peers: int, faults: int, members: int) -> Fraction:
+    """Return the chance that a draw of ``members`` among ``peers`` holds more than ``borne`` of ``faults``: exact."""
+    if borne < 0:
+        return Fraction(1)
+    ways = sum(
+        math.comb(faults, bad) * math.comb(peers - faults, members - bad)
+        for bad in range(borne + 1, min(faults, members) + 1)
+        if members - bad <= peers - faults
+    )
+    return Fraction(ways, math.comb(peers, members))
+
+
+def _repetitions(peers: int, faults: int, field: Field, security: int) -> int:
+    """Return how often a check is repeated.
+
+    A false value passes one with probability 1/p. Each cheater may decide, knowing the others' parts of the beacon,
+    whether its own counts, and so try 2 beacons: f bits. Every check of every dealer may fail: log₂ of their number.
+    """
+    wanted = security + faults + math.log2(_CHECKS * peers)
+    return math.ceil(wanted / field.bits)
+
+
+def _sane(peers: int, faults: int, coalition: int) -> None:
+    if peers < 2:
+        raise UserError(f"protocol = 'secure' needs at least two peers, not {peers}")
+    if faults < 0:
+        raise UserError(f"secure.faults = {faults} must be at least 0")
+    if coalition < 1:
+        raise UserError(f"secure.coalition = {coalition} must be at least 1: else every single share is the secret")

@@ -1,0 +1,37 @@
+"""A round in one process: every peer is a generator, and each exchange is a dictionary that is turned round."""
+
+from collections.abc import Callable, Mapping
+
+from peers.secure.broadcast import Outgoing
+from peers.secure.party import Outcome, Steps
+
+Meddle = Callable[[int, int, Outgoing], Outgoing]
+"""(Exchange, sender, what it would send) → what it sends: how a simulated peer cheats, or is away."""
+
+
+def simulate(parties: Mapping[int, Steps], meddle: Meddle | None = None) -> dict[int, Outcome]:
+    """Let all peers play a round; return how it ended for each.
+
+    Args:
+        parties: peer → its part.
+        meddle: what some do instead of their part.
+    """
+    outgoing = {peer: next(steps) for peer, steps in parties.items()}
+    outcomes: dict[int, Outcome] = {}
+    exchange = 0
+    while outgoing:
+        if meddle is not None:
+            outgoing = {peer: meddle(exchange, peer, sent) for peer, sent in outgoing.items()}
+        incoming: dict[int, dict[int, bytes]] = {peer: {} for peer in outgoing}
+        for sender, sent in outgoing.items():
+            for receiver, raw in sent.items():
+                if receiver in incoming:
+                    incoming[receiver][sender] = raw
+        outgoing = {}
+        for peer, came in incoming.items():
+            try:
+                outgoing[peer] = parties[peer].send(came)
+            except StopIteration as ended:
+                outcomes[peer] = ended.value
+        exchange += 1
+    return outcomes
