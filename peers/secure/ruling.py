@@ -5,8 +5,9 @@ how that was seen, which random challenge holds, and in the end the sum.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -70,6 +71,28 @@ class Ruling:
         self._checked: list[int] = []
         self._scalars: dict[int, Elements] = {}
         self._fingerprints: dict[int, Elements] = {}
+
+    def steps(self) -> Iterator[tuple[str, Callable[[Board], None]]]:
+        """Yield each phase's name and what takes its board, as the round goes; take it before going on.
+
+        Raises:
+            AbortedError: the round cannot go on.
+        """
+        yield "keys", self.take_keys
+        yield "commitments", self.take_commitments
+        yield "complaints", self.take_complaints
+        if self.complaints:
+            yield "answers", self.take_answers
+        yield "beacon 1", partial(self.take_beacon, which=0)
+        yield "checks", self.take_scalars
+        if self.accused():
+            yield "evidence", self.take_evidence
+        yield "sums", self.take_sums
+        yield "beacon 2", partial(self.take_beacon, which=1)
+        yield "fingerprints", self.take_fingerprints
+        while self.wanted():
+            yield "rows", self.take_rows
+        yield "results", self.take_results
 
     @property
     def layout(self) -> Layout:

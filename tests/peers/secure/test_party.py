@@ -102,7 +102,7 @@ def test_a_cheater_is_named_and_changes_nothing(cheat: type[Player], accepted: l
 
 @pytest.mark.parametrize("cheat", [Spoiler, FalseComplainer, Halves, RowHalves, BeaconLiar])
 def test_what_can_be_mended_is_mended(cheat: type[Player]) -> None:
-    """A part that is shown after all, a complaint without a cause, what was said to some only, a wrong share of many."""
+    """A part that is shown after all, a complaint without cause, what was said to some only, a wrong share of many."""
     outcome = agreed(a_round(cheats={4: cheat}), {4: cheat})
     assert right(outcome, list(range(9)))
 
@@ -124,7 +124,7 @@ def test_an_update_that_is_not_allowed_is_refused(value: int) -> None:
 
 
 def test_more_cheaters_than_agreed_end_the_round_or_change_nothing() -> None:
-    cheats = {peer: FingerprintLiar for peer in (1, 3, 4, 6)}
+    cheats = dict.fromkeys((1, 3, 4, 6), FingerprintLiar)
     outcome = agreed(a_round(cheats=cheats), cheats)
     assert outcome.sum is None
     assert "more members lied" in outcome.aborted

@@ -1,0 +1,179 @@
+"""What was said in a round, in a file: anyone who knows the peers' public keys can recompute what came of it.
+
+A line of JSON for the round, then one for each message. Nothing in it is secret: shares travel sealed, and of them only
+what the protocol makes public is here.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from common.errors import UserError
+from common.folder import write_text
+from peers.secure.broadcast import Board
+from peers.secure.columns import Columns
+from peers.secure.context import Context
+from peers.secure.field import Elements, Field
+from peers.secure.labels import PROTOCOL
+from peers.secure.layout import Layout
+from peers.secure.messages import Message, is_genuine
+from peers.secure.ruling import AbortedError, Culprit, Ruling
+
+_NUMBERS = ("peers", "members", "coalition", "faults", "packing", "repetitions")
+
+
+@dataclass(frozen=True, eq=False)
+class Verified:
+    """What follows from a transcript.
+
+    Attributes:
+        names: peer's number → its name.
+        accepted: the peers whose updates are in the sum.
+        culprits: who cheated, when, and how that is seen.
+        silent: peer → the phase since which it said nothing.
+        sum: [size]; None: the round was aborted.
+        aborted: why; empty: it was not.
+        signed: the peers that signed this same result.
+    """
+
+    names: Mapping[int, str]
+    accepted: tuple[int, ...]
+    culprits: tuple[Culprit, ...]
+    silent: Mapping[int, str]
+    sum: Elements | None
+    aborted: str
+    signed: tuple[int, ...]
+
+
+def write_transcript(path: Path, ruling: Ruling, boards: Sequence[tuple[str, Board]], names: Mapping[int, str]) -> None:
+    """Write what was said in a round, whole or not at all. Raises UserError: a full disk."""
+    context, layout = ruling.context, ruling.layout
+    head = {
+        "protocol": PROTOCOL.decode(),
+        "run": context.run.hex(),
+        "round": context.round,
+        "peers": [
+            {"number": peer, "name": names[peer], "key": key.public_bytes_raw().hex()}
+            for peer, key in sorted(context.keys.items())
+        ],
+        "members": list(ruling.members),
+        "layout": {name: getattr(layout, name) for name in _NUMBERS} | {"field": layout.field.bits},
+        "size": ruling.columns.size,
+    }
+    lines = [head]
+    for phase, board in boards:
+        told = [*board.said.values(), *(message for pair in board.twice.values() for message in pair)]
+        lines += [
+            {"phase": phase, "sender": one.sender, "body": _text(one.body), "signature": _text(one.signature)}
+            for one in told
+        ]
+        lines.append({"phase": phase, "end": True})
+    write_text(path, "".join(json.dumps(line, sort_keys=True) + "\n" for line in lines))
+
+
+def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Verified:
+    """Recompute what came of a round from what was said in it.
+
+    Args:
+        path: as ``write_transcript`` wrote it.
+        keys: name → public key (32 bytes) of each peer, from a source that is trusted; None: those in the file, which
+            shows only that the file is consistent in itself.
+
+    Raises:
+        UserError: it is no transcript, a signature is not its sender's, or something was taken out or put in.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        ruling, names = _round(lines[0], keys)
+        boards = list(_boards(lines[1:]))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, binascii.Error) as error:
+        raise UserError(f"{path} is not the transcript of a round ({type(error).__name__}: {error})") from None
+    aborted, place = "", 0
+    try:
+        for phase, take in ruling.steps():
+            if place == len(boards):
+                raise UserError(f"{path} ends before the phase '{phase}': it is not the whole transcript")
+            told, board = boards[place]
+            place += 1
+            if told != phase:
+                raise UserError(f"{path} has the phase '{told}' where '{phase}' belongs; it has been changed")
+            _check_signatures(path, ruling, phase, board)
+            take(board)
+    except AbortedError as why:
+        aborted = str(why)
+    if place != len(boards):
+        raise UserError(f"{path} goes on after the round has ended; it has been changed")
+    digest = b"" if aborted else ruling.result_digest()
+    signed = () if aborted else tuple(
+        peer for peer, message in sorted(boards[-1][1].said.items()) if message.body == digest
+    )  # fmt: skip
+    return Verified(
+        names=names,
+        accepted=tuple(ruling.dealers),
+        culprits=tuple(ruling.culprits),
+        silent=dict(ruling.silent),
+        sum=None if aborted else ruling.result(),
+        aborted=aborted,
+        signed=signed,
+    )
+
+
+def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[Ruling, dict[int, str]]:
+    if told["protocol"] != PROTOCOL.decode():
+        raise ValueError(f"protocol '{told['protocol']}' instead of '{PROTOCOL.decode()}'")
+    names = {int(peer["number"]): str(peer["name"]) for peer in told["peers"]}
+    public = {int(peer["number"]): bytes.fromhex(peer["key"]) for peer in told["peers"]}
+    if keys is not None:
+        for number, name in names.items():
+            if keys.get(name) != public[number]:
+                raise ValueError(f"the key of '{name}' is not the one that is known")
+    layout = Layout(**{name: int(told["layout"][name]) for name in _NUMBERS}, field=Field(int(told["layout"]["field"])))
+    run = bytes.fromhex(told["run"])
+    context = Context(
+        run, int(told["round"]), {peer: Ed25519PublicKey.from_public_bytes(raw) for peer, raw in public.items()}
+    )
+    return Ruling(context, Columns(layout, int(told["size"])), [int(peer) for peer in told["members"]]), names
+
+
+def _boards(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Board]]:
+    messages: dict[int, list[Message]] = {}
+    for line in lines:
+        if line.get("end"):
+            said = {sender: told[0] for sender, told in sorted(messages.items()) if len(told) == 1}
+            twice = {sender: (told[0], told[1]) for sender, told in sorted(messages.items()) if len(told) > 1}
+            yield str(line["phase"]), Board(said, twice)
+            messages = {}
+            continue
+        message = Message(int(line["sender"]), _bytes(line["body"]), _bytes(line["signature"]))
+        messages.setdefault(message.sender, []).append(message)
+    if messages:
+        raise ValueError("it ends in the middle of a phase")
+
+
+def _check_signatures(path: Path, ruling: Ruling, phase: str, board: Board) -> None:
+    told = [*board.said.values(), *(message for pair in board.twice.values() for message in pair)]
+    for message in told:
+        if not is_genuine(ruling.context, phase, ruling.head, message):
+            raise UserError(
+                f"{path}: what peer {message.sender} said in the phase '{phase}' is not signed by it, or not after all "
+                "that the file says was said before; the file has been changed"
+            )
+    for sender, (one, other) in board.twice.items():
+        if one.digest == other.digest:
+            raise UserError(
+                f"{path}: peer {sender} is said to have said two things in '{phase}', but they are the same"
+            )
+
+
+def _text(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text, validate=True)
