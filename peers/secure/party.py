@@ -182,14 +182,9 @@ class Player:
 
     def say(self, phase: str, body: bytes, take: Callable[[Board], None]) -> Talk:
         """Say something to all, and take what all say."""
-        board = yield from broadcast(self.speaker, phase, self.ruling.head, body, limit=self.limit)
+        board = yield from broadcast(self.speaker, phase, self.ruling.head, body, limit=self.ruling.limit(phase))
         self.boards.append((phase, board))
         take(board)
-
-    @property
-    def limit(self) -> int:
-        """Bytes that anybody may say at a time: as many parts as there are peers or members, and some."""
-        return max(len(self.context.peers), self.columns.layout.members) * (self.columns.part_bytes + 8) + 1000
 
     def raw(self, numbers: Elements | None) -> bytes:
         """Return what a member opens, as bytes; who is no member opens nothing."""

@@ -50,7 +50,20 @@ class Ruling:
     Args:
         context: the round.
         columns: of the deals.
-        members: the peers that hold shares, in order; a member's number counts in this list, a peer's in all.
+        members: the peers that hold shares, in order; a member's place counts in this list, a peer's number in all.
+
+    Attributes:
+        head: hash of all that was said so far, which every message is bound to.
+        culprits: who cheated, provably.
+        silent: peer → the phase since which it says nothing.
+        unheard: dealers of whom more members say that nothing came than may be lying; left out, and no culprits.
+        dealers: the peers whose updates still count.
+        complaints: (dealer, member's place): who says that its part did not come.
+        shown: the parts that dealers have shown to all, as an answer.
+        accusations: (dealer, member's place): who opened a number that does not fit the others'.
+        challenge: the coefficients of the checks, once the first beacon has been opened.
+        beacon: the last one that was opened.
+        rows: member's place → its share of the sum.
     """
 
     def __init__(self, context: Context, columns: Columns, members: Sequence[int]) -> None:
@@ -58,6 +71,7 @@ class Ruling:
         self.head = hashlib.sha256(HEAD + context.binding).digest()
         self.culprits: list[Culprit] = []
         self.silent: dict[int, str] = {}
+        self.unheard: list[int] = []
         self.dealers: list[int] = list(context.peers)
         self.session_keys: dict[int, bytes] = {}
         self.commitments: dict[int, tuple[bytes, ...]] = {}
@@ -94,6 +108,22 @@ class Ruling:
             yield "rows", self.take_rows
         yield "results", self.take_results
 
+    def limit(self, phase: str) -> int:
+        """Return the bytes that anybody may say in a phase; whoever says more is not heard."""
+        element, dealers, part = self.layout.field.dtype.itemsize, len(self.dealers), self.columns.part_bytes + 8
+        if phase.startswith("beacon"):
+            return dealers * self.columns.beacon * element
+        return {
+            "keys": PUBLIC_BYTES,
+            "commitments": self.layout.members * commitment.DIGEST_BYTES,
+            "complaints": dealers,
+            "answers": self.layout.faults * part,
+            "checks": dealers * self.columns.scalars * element,
+            "evidence": dealers * part,
+            "fingerprints": self.layout.repetitions * element,
+            "rows": self.columns.update * element,
+        }.get(phase, 32)
+
     @property
     def layout(self) -> Layout:
         """The round's sizes."""
@@ -128,6 +158,11 @@ class Ruling:
             self.complaints += [
                 (dealer, place) for dealer, complains in zip(self.dealers, body, strict=True) if complains
             ]
+        for dealer in list(self.dealers):
+            if sum(other == dealer for other, _ in self.complaints) > self.layout.faults:
+                self.dealers.remove(dealer)  # an honest member is among them, and too many parts would become public
+                self.unheard.append(dealer)
+        self.complaints = [(dealer, place) for dealer, place in self.complaints if dealer in self.dealers]
 
     def take_answers(self, board: Board) -> None:
         """Take what dealers show to all of parts that members say they did not get; a dealer that does not is out."""

@@ -1,0 +1,19 @@
+"""What an aggregation rule is to the secure protocol: numbers that are allowed, and what their sum means."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Rule(Protocol):
+    """A compatible rule (Franzese et al. 2023): preprocessing, a set of allowed inputs, and what their sum means."""
+
+    leaks: str
+    """What the protocol shows of updates beside the aggregate, as a sentence."""
+
+    def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
+        """Return what a peer deals for an update [d] of its weights: integers that the rule allows."""
+
+    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
+        """Return the step [d] of the global weights from the sum of ``accepted`` peers' integers."""
