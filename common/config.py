@@ -104,9 +104,17 @@ class Misbehaviour(Section):
         "silent",
         "slow",
         "garbage",
+        "out-of-range",
+        "wrong-shares",
+        "wrong-checks",
+        "wrong-sum",
+        "equivocation",
+        "false-complaints",
     ]
-    """What it answers: a version that rises without training, more records than it has, its update negated or scaled,
-    its first model under new versions, nothing, everything late, or random bytes."""
+    """Under ``braintorrent``, what it answers: a version that rises without training, more records than it has, its
+    update negated or scaled, its first model under new versions, nothing, everything late, or random bytes. Under
+    ``secure``: ``silent``, or the last six: numbers that the rule does not allow, shares on no polynomial, wrong
+    numbers in the checks or of the sum, one thing to some and another to others, complaints without a cause."""
     factor: Annotated[float, Field(gt=0, le=1e9)] = 10.0
     """``count-inflation``: times its records; ``sign-flip`` and ``scaling``: times its update."""
     seconds: Annotated[float, Field(ge=0, le=86_400)] = 3600.0
@@ -195,6 +203,27 @@ class Peers(Section):
     """``order = "timers"``: mean of the exponential time between a peer's local updates."""
 
 
+class Secure(Section):
+    """A federation without a server in which aggregators may cheat, too; read only where ``protocol = "secure"``."""
+
+    rule: Literal["rsa", "box-clipping"] = "rsa"
+    """``rsa``: each peer votes for a direction, weight by weight. ``box-clipping``: each weight of an update counts for
+    at most ``radius``."""
+    step_size: Annotated[float, Field(gt=0)] = 1e-3
+    """``rsa``: what a unanimous vote changes a weight by."""
+    radius: Annotated[float, Field(gt=0)] = 1e-2
+    """``box-clipping``: the largest change of a weight that a peer can ask for."""
+    faults: Annotated[int, Field(ge=0)] | None = None
+    """Peers that may cheat in any way without changing the result; one that is silent counts half. None: as many as the
+    peers withstand together with as large a coalition, (peers - 1) // 4."""
+    coalition: Count | None = None
+    """Peers that may put together all that they see without learning anything of another's update; None: ``faults``,
+    and at least 1."""
+
+
+_OF_SECURE = ("out-of-range", "wrong-shares", "wrong-checks", "wrong-sum", "equivocation", "false-complaints")
+
+
 class Compression(Section):
     """int8 post-training quantization."""
 
@@ -269,7 +298,7 @@ class Experiment(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,59}$")] = "experiment"
     description: str = ""
     seed: Annotated[int, Field(ge=0, lt=2**53)] = 1
-    protocol: Literal["server", "braintorrent"] = "server"
+    protocol: Literal["server", "braintorrent", "secure"] = "server"
     device: Literal["cpu", "cuda", "auto"] = "cpu"
     data: Data = Data()
     model: Model = Model()
@@ -278,6 +307,7 @@ class Experiment(Section):
     clients: tuple[Client, ...] = (Client(), Client())
     federation: Federation = Federation()
     peers: Peers = Peers()
+    secure: Secure = Secure()
     compression: Compression = Compression()
     evaluation: Evaluation = Evaluation()
     thresholds: Thresholds = Thresholds()
@@ -303,9 +333,15 @@ class Experiment(Section):
         return self
 
     def _check_protocol(self, roster: tuple[Client, ...]) -> None:
+        if self.peers != Peers() and self.protocol != "braintorrent":
+            raise ValueError(
+                f"peers: protocol = '{self.protocol}' does not read it; set protocol = 'braintorrent', or leave it out"
+            )
+        if self.secure != Secure() and self.protocol != "secure":
+            raise ValueError(
+                f"secure: protocol = '{self.protocol}' does not read it; set protocol = 'secure', or leave it out"
+            )
         if self.protocol == "server":
-            if self.peers != Peers():
-                raise ValueError("peers: there is a server; set protocol = 'braintorrent', or leave the section out")
             if bad := [str(client.name) for client in roster if client.misbehaviour]:
                 raise ValueError(
                     f"clients: '{bad[0]}' has a misbehaviour, which only peers have; see strategies instead"
@@ -319,12 +355,23 @@ class Experiment(Section):
             raise ValueError(
                 f"peers.denominator = 'all' is for merge = 'mean'; '{self.peers.merge}' has no denominator"
             )
+        braintorrent = self.protocol == "braintorrent"
+        for client in roster:
+            kind = client.misbehaviour.kind if client.misbehaviour else "silent"
+            if kind != "silent" and (kind in _OF_SECURE) == braintorrent:
+                raise ValueError(
+                    f"clients: '{client.name}' has misbehaviour.kind = '{kind}', which is for another protocol than "
+                    f"'{self.protocol}'"
+                )
         if self.federation.aggregation != "fedavg":
-            raise ValueError("federation.aggregation is a server's; name the peers' rule in peers.merge")
+            place = "peers.merge" if braintorrent else "secure.rule"
+            raise ValueError(f"federation.aggregation is a server's; name the peers' rule in {place}")
         if self.federation.aggregation_options:
-            raise ValueError("federation.aggregation_options are a server's; name the peers' in peers.merge_options")
+            place = "in peers.merge_options" if braintorrent else "below secure"
+            raise ValueError(f"federation.aggregation_options are a server's; name the peers' {place}")
         if self.federation.examples_limit is not None:
-            raise ValueError("federation.examples_limit is a server's; peers cap claims by peers.records_limit")
+            more = "peers cap claims by peers.records_limit" if braintorrent else "no peer counts for more than another"
+            raise ValueError(f"federation.examples_limit is a server's; {more}")
         if self.federation.quorum is not None:
             raise ValueError("federation.quorum is a server's; a peer goes on with whoever answers")
         if self.federation.update_compression != "none":
@@ -380,8 +427,10 @@ class Experiment(Section):
         tree = json.loads(self.model_dump_json(exclude_none=True))
         tree.pop("description", None)
         tree["data"].pop("path", None)
-        if self.protocol == "server":
+        if self.protocol != "braintorrent":
             tree.pop("peers")
+        if self.protocol != "secure":
+            tree.pop("secure")
         if federation_only:
             for key in ("name", "evaluation", "compression", "thresholds"):
                 tree.pop(key, None)

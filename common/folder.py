@@ -65,6 +65,11 @@ class RunFolder:
         return self.path / "updates.jsonl"
 
     @property
+    def transcripts(self) -> Path:
+        """What peers of the secure protocol said to all, a file a round; ``psreval verify-transcript`` reads one."""
+        return self.path / "transcripts"
+
+    @property
     def peers(self) -> Path:
         """Without a server: folder of the peers' states and own final models (one sub-folder a peer)."""
         return self.path / "peers"

@@ -37,6 +37,7 @@ for name, command in (
     ("certificates", hospitals.certificates),
     ("split", hospitals.split),
     ("peer", peers.peer),
+    ("verify-transcript", peers.verify_transcript),
     ("attack", running.attack),
     ("report", running.report),
     ("list", running.list_known),

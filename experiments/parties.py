@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from common.config import Experiment
 from experiments.run_files import Run
 from experiments.wording import size
+from peers.secure.plan import layout_of, rule_of
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Parties:
         presence: caption of the figure of what became of everyone, with the strikes that exclude.
         everyone: the sentence for where nothing went wrong.
         missing: caption of the table of where something did.
+        sayings: what is said of a server's federation → what is true here.
     """
 
     peers: bool
@@ -30,15 +32,14 @@ class Parties:
     presence: str
     everyone: str
     missing: str
+    sayings: tuple[tuple[str, str], ...] = ()
 
     def say(self, text: str) -> str:
         """Return a sentence that was written for a server's federation as it is true here."""
         if not self.peers:
             return text
         for server, here in (
-            ("fp32 global model", "fp32 aggregated model"),
-            ("that it received", "that it made of all models"),
-            ("that every participant received", "that every participant can make of all models"),
+            *self.sayings,
             ("the server too", "the other peers too"),
             ("and the server knows the seed", "and every peer knows the seed"),
             ("and the server cannot see it", "and no other peer can see it"),
@@ -74,6 +75,19 @@ def parties(experiment: Experiment) -> Parties:
             everyone="Every client took part in every round, and every update was accepted.",
             missing="Rounds in which each client's update was not accepted.",
         )
+    if experiment.protocol == "secure":
+        return Parties(
+            peers=True,
+            model="model that all peers have",
+            rounds="the model that all peers have after each round, with its 95 % interval.",
+            own="Peers, each with its own model's",
+            traffic="Peers, and the bytes that they sent to and received from each other over all rounds, as they were "
+            "packed.",
+            presence="What became of every peer in every round. Refused: it cheated, provably, or it had no update. "
+            "Silent: it said nothing where it should have. Excluded: it was seen to cheat in an earlier round.",
+            everyone="Every peer kept to the protocol in every round, and every update was accepted.",
+            missing="Rounds in which a peer cheated, was silent, or had no update.",
+        )
     excluded = "such answers exclude it with whoever got them" if limit != 1 else "such answer excludes it"
     near = ", unless its model was only beyond federation.norm_limit" if experiment.federation.norm_limit else ""
     return Parties(
@@ -89,6 +103,11 @@ def parties(experiment: Experiment) -> Parties:
         "not reach it, and went on without it. Excluded: nobody asks it any more.",
         everyone="Every peer answered whenever it was asked, and every answer could be used.",
         missing="Rounds in which another peer did without a peer's answer, or its own training failed.",
+        sayings=(
+            ("fp32 global model", "fp32 aggregated model"),
+            ("that it received", "that it made of all models"),
+            ("that every participant received", "that every participant can make of all models"),
+        ),
     )
 
 
@@ -97,6 +116,8 @@ def protocol(run: Run) -> list[str]:
     experiment, settings = run.experiment, run.experiment.peers
     if experiment.protocol == "server":
         return []
+    if experiment.protocol == "secure":
+        return _secure(run)
     order = {
         "random": "the initiators are drawn by the seed from all, as in the paper",
         "shuffled": "each peer begins once a round, in an order drawn by the seed",
@@ -123,3 +144,22 @@ def protocol(run: Run) -> list[str]:
     if last is not None and last.local_updates is not None and last.bytes_moved is not None:
         sentences.append(f"{last.local_updates} local updates moved {size(last.bytes_moved)} in all.")
     return sentences
+
+
+def _secure(run: Run) -> list[str]:
+    """Return how the secure protocol worked, against whom, and what it shows."""
+    experiment, settings = run.experiment, run.experiment.secure
+    layout, rule = layout_of(experiment), rule_of(experiment)
+    names = {"rsa": "RSA (the mean of all peers' votes)", "box-clipping": "centered box clipping"}
+    return [
+        "There is no server, and nobody sees another's update (after Franzese et al. 2023): in each round all peers "
+        "train the same model, deal their updates to each other in shares, check on the shares that each is one that "
+        f"the rule allows, and open nothing but the sum. The rule is {names[settings.rule]}.",
+        f"Against whom: {layout.faults} of {layout.peers} peers may deal, compute or say anything, and change nothing "
+        f"but by an update that is allowed (one that is silent counts half); {layout.coalition} may put together all "
+        "that they see. A wrong result comes out with a probability below 2^-40 a round. Not covered: who corrupts "
+        "peers during a round, side channels, a network that keeps honest peers apart, and what the sum itself tells, "
+        "which is differential privacy's affair.",
+        f"What is shown beside the new model: {rule.leaks[0].lower()}{rule.leaks[1:]} What was said to all lies in "
+        "transcripts/, signed; `psreval verify-transcript` recomputes each round from it, and who cheated.",
+    ]

@@ -27,6 +27,7 @@ from experiments.model_card import write_model_card
 from experiments.peer_federation import check_peers, federate_peers
 from experiments.peer_scores import score_peers
 from experiments.report import write_report
+from experiments.secure_federation import check_secure, federate_secure
 from experiments.store import check_version, claimed, copy_federation, federation_claimed
 from experiments.stored import finished_federation
 from peers.order import planned
@@ -108,7 +109,7 @@ def evaluate_run(
     """
     with claimed(folder, wait=wait):
         check_version(folder)
-        if experiment.protocol != "server" and not folder.peer_scores.exists():
+        if experiment.protocol == "braintorrent" and not folder.peer_scores.exists():
             score_peers(experiment, dataset, folder)
         if not folder.results.exists():
             started = time.monotonic()
@@ -136,11 +137,8 @@ def check(experiment: Experiment, dataset: Dataset, *, rehearse: bool = True) ->
         )
     if experiment.device == "cuda" and not torch.cuda.is_available():
         raise UserError("device = 'cuda': this machine's torch sees no GPU; set device = 'cpu' or 'auto'")
-    if experiment.protocol == "server":
-        check_rule(experiment)
-    else:
-        check_peers(experiment)
-    updates = planned(experiment) if experiment.protocol != "server" else [None] * len(experiment.roster())
+    {"server": check_rule, "braintorrent": check_peers, "secure": check_secure}[experiment.protocol](experiment)
+    updates = planned(experiment) if experiment.protocol == "braintorrent" else [None] * len(experiment.roster())
     model = initial_model(experiment, dataset)
     check_deployable(model, (dataset.channels, dataset.image_size, dataset.image_size))
     check_attacks(experiment, len(dataset.classes), dataset.task)
@@ -203,7 +201,8 @@ def train(
                 if copy_federation(same, folder):
                     return folder
             if experiment.protocol != "server":
-                federate_peers(experiment, dataset, folder, runner)
+                federate_without_server = federate_secure if experiment.protocol == "secure" else federate_peers
+                federate_without_server(experiment, dataset, folder, runner)
                 return folder
             with _client_state(folder):
                 work = partial(_serve, experiment=experiment, dataset=dataset, folder=folder, runner=runner)

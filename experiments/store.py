@@ -99,7 +99,8 @@ def broken_arrays(path: Path) -> str | None:
 def copy_federation(source: RunFolder, target: RunFolder) -> bool:
     """Copy a finished federation's files, the model last: its presence says that all are there.
 
-    Without a server there are each peer's updates and own model besides; the peers' states stay where they are.
+    Without a server there are each peer's updates and own model, or transcripts, besides; the peers' states stay where
+    they are.
 
     Returns:
         Whether they were; False where the source has been removed meanwhile.
@@ -107,7 +108,7 @@ def copy_federation(source: RunFolder, target: RunFolder) -> bool:
     Raises:
         UserError: the disk is full, or the folder cannot be written.
     """
-    own = [source.updates, *sorted(source.peers.glob("*/model.safetensors"))]
+    own = [source.updates, *sorted(source.peers.glob("*/model.safetensors")), *sorted(source.transcripts.glob("*"))]
     copied = [path for path in own if path.exists()] + [getattr(source, name) for name in reversed(FEDERATION_FILES)]
     for origin in copied:
         destination = target.path / origin.relative_to(source.path)

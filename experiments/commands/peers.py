@@ -37,6 +37,21 @@ def peer(
         raise typer.Exit(EXIT_THRESHOLD)
 
 
+def verify_transcript(
+    file: Annotated[Path, typer.Argument(help="A round's transcript, as transcripts/round-1.jsonl in a run's folder.")],
+) -> None:
+    """Recompute what came of a round of the secure protocol from what its peers said, and who cheated.
+
+    Signatures are checked with the keys in the file: compare the keys that are printed with those that you trust.
+
+    Example:  psreval verify-transcript runs/secure/0123456789abcdef/transcripts/round-1.jsonl
+    """
+    from experiments.secure_transcript import told
+
+    for sentence in told(file):
+        print(sentence)
+
+
 @app.command()
 def certificates(
     folder: Annotated[Path, typer.Argument(help="Where the folders of the authority and of each peer lie.")],

@@ -139,6 +139,33 @@ class FalseComplainer(Player):
         return bytes([1]) * len(self.ruling.dealers)
 
 
+class OutOfRange(Player):
+    """Deals a number that no rule allows, a thousand times too large."""
+
+    def deal(self, secrets: Elements) -> Deal:
+        """Return the deal of an update that counts for more than any other."""
+        field = self.columns.layout.field
+        return super().deal(field.multiply(secrets, field.elements(np.full_like(secrets, 1000, np.int64))))
+
+
+class SumLiar(Liar):
+    """Gives a share of the sum that is another than it has committed to, or than its shares make."""
+
+    phases = ("sums", "rows", "fingerprints")
+
+
+CHEATS: dict[str, type[Player]] = {
+    "silent": Silent,
+    "out-of-range": OutOfRange,
+    "wrong-shares": Crooked,
+    "wrong-checks": Liar,
+    "wrong-sum": SumLiar,
+    "equivocation": TwoTongues,
+    "false-complaints": FalseComplainer,
+}
+"""``misbehaviour.kind`` of a description → how such a peer plays."""
+
+
 def _altered(
     steps: Generator[Outgoing, Incoming, Result], change: Callable[[Outgoing], Outgoing], *, first: bool = False
 ) -> Generator[Outgoing, Incoming, Result]:

@@ -1,6 +1,7 @@
 """A round in one process: every peer is a generator, and each exchange is a dictionary that is turned round."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from peers.secure.broadcast import Outgoing
 from peers.secure.party import Outcome, Steps
@@ -9,12 +10,28 @@ Meddle = Callable[[int, int, Outgoing], Outgoing]
 """(Exchange, sender, what it would send) → what it sends: how a simulated peer cheats, or is away."""
 
 
-def simulate(parties: Mapping[int, Steps], meddle: Meddle | None = None) -> dict[int, Outcome]:
+@dataclass
+class Traffic:
+    """What one peer has moved in a round.
+
+    Attributes:
+        up: bytes that it sent.
+        down: bytes that came.
+    """
+
+    up: int = 0
+    down: int = 0
+
+
+def simulate(
+    parties: Mapping[int, Steps], meddle: Meddle | None = None, traffic: Mapping[int, Traffic] | None = None
+) -> dict[int, Outcome]:
     """Let all peers play a round; return how it ended for each.
 
     Args:
         parties: peer → its part.
         meddle: what some do instead of their part.
+        traffic: peer → where what it moves is counted; None: nowhere.
     """
     outgoing = {peer: next(steps) for peer, steps in parties.items()}
     outcomes: dict[int, Outcome] = {}
@@ -27,6 +44,9 @@ def simulate(parties: Mapping[int, Steps], meddle: Meddle | None = None) -> dict
             for receiver, raw in sent.items():
                 if receiver in incoming:
                     incoming[receiver][sender] = raw
+                    if traffic is not None:
+                        traffic[sender].up += len(raw)
+                        traffic[receiver].down += len(raw)
         outgoing = {}
         for peer, came in incoming.items():
             try:

@@ -34,6 +34,7 @@ class Verified:
 
     Attributes:
         names: peer's number → its name.
+        keys: peer's number → the public key that its signatures were checked with, in hexadecimal.
         accepted: the peers whose updates are in the sum.
         culprits: who cheated, when, and how that is seen.
         silent: peer → the phase since which it said nothing.
@@ -43,6 +44,7 @@ class Verified:
     """
 
     names: Mapping[int, str]
+    keys: Mapping[int, str]
     accepted: tuple[int, ...]
     culprits: tuple[Culprit, ...]
     silent: Mapping[int, str]
@@ -115,6 +117,7 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
     )  # fmt: skip
     return Verified(
         names=names,
+        keys={peer: key.public_bytes_raw().hex() for peer, key in ruling.context.keys.items()},
         accepted=tuple(ruling.dealers),
         culprits=tuple(ruling.culprits),
         silent=dict(ruling.silent),

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 class Rule(Protocol):
     """A compatible rule (Franzese et al. 2023): preprocessing, a set of allowed inputs, and what their sum means."""
 
-    leaks: str
-    """What the protocol shows of updates beside the aggregate, as a sentence."""
+    @property
+    def leaks(self) -> str:
+        """What the protocol shows of updates beside the aggregate, as a sentence."""
 
     def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Return what a peer deals for an update [d] of its weights: integers that the rule allows."""
