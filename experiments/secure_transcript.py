@@ -9,23 +9,24 @@ def told(file: Path) -> list[str]:
     """Return what came of a round, as anyone can recompute it. Raises UserError as ``verify_transcript``."""
     found = verify_transcript(file)
     return [
-        f"{file}: every signature is right, and nothing was taken out or put in",
+        f"{file}: every signature is that of the key below, and what was said belongs together",
         *(
             f"  {name}: key {found.keys.get(peer, 'none: it was excluded before')}"
             for peer, name in found.names.items()
         ),
         *(f"cheated: {found.names[one.peer]} {one.reason} ({one.phase})" for one in found.culprits),
-        *(f"silent: {found.names[peer]}, since the phase '{phase}'" for peer, phase in found.silent.items()),
+        *(f"silent, as the file has it: {found.names[peer]} ('{phase}')" for peer, phase in found.silent.items()),
         *_outcome(found),
     ]
 
 
 def _outcome(found: Verified) -> list[str]:
     if found.sum is None:
-        return [f"aborted: {found.aborted}"]
+        return [f"aborted: {found.aborted}; nobody signs that, so whoever wrote the file may have left messages out"]
     return [
         f"accepted: the updates of {_names(found, found.accepted)}",
-        f"signed: the same sum of {found.sum.size} numbers, by {_names(found, found.signed)}",
+        f"signed: the same sum of {found.sum.size} numbers, by {_names(found, found.signed)}"
+        + ("" if found.attested else "; too few to be sure that an honest peer is among them"),
     ]
 
 

@@ -6,7 +6,7 @@ in stage r a message counts only if r peers have signed it. After as many stages
 peers have heard the same of everyone: one message, or none, or two different ones, which prove that their sender lied.
 """
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -65,7 +65,7 @@ class _Relay:
 
 
 def broadcast(
-    speaker: Speaker, phase: str, head: bytes, body: bytes, *, limit: int
+    speaker: Speaker, phase: str, head: bytes, body: bytes, *, limit: Callable[[int], int]
 ) -> Generator[Outgoing, Incoming, Board]:
     """Say ``body`` to all, and return what all have said.
 
@@ -76,35 +76,41 @@ def broadcast(
         phase: a name used once a round.
         head: hash of the transcript so far; who has another one is not understood.
         body: what this peer says.
-        limit: bytes that a body may have; a longer one is not heard.
+        limit: peer → bytes that its body may have; a longer one is not heard.
     """
     context = speaker.context
     own = say(speaker.key, context, phase, speaker.me, head, body)
     heard: dict[int, dict[bytes, Message]] = {peer: {} for peer in context.peers}
     heard[speaker.me][own.digest] = own
     incoming = yield dict.fromkeys(speaker.others(), own.encode())
+    limits = {peer: limit(peer) + SIGNATURE_BYTES for peer in context.peers}
     for sender, raw in incoming.items():
-        message = hear(context, phase, sender, head, raw) if len(raw) <= limit + SIGNATURE_BYTES else None
-        if message is not None and sender in heard:
+        message = hear(context, phase, sender, head, raw) if len(raw) <= limits.get(sender, 0) else None
+        if message is not None:
             heard[sender][message.digest] = message
 
-    have = _list_of(heard)
-    incoming = yield dict.fromkeys(speaker.others(), b"".join(have.values()))
-    lists = {peer: _read_list(incoming.get(peer, b""), context.peers) for peer in speaker.others()}
-    new = [_Relay(message, ()) for messages in heard.values() for message in messages.values()]
+    have = b"".join(_list_of(heard).values())
+    incoming = yield dict.fromkeys(speaker.others(), have)
+    told = {peer: incoming.get(peer, b"") for peer in speaker.others()}
+    mine = _read_list(have, context.peers)
+    lists = {peer: mine if raw == have else _read_list(raw, context.peers) for peer, raw in told.items()}
+    own_view = [_Relay(message, ()) for messages in heard.values() for message in messages.values()]
+    passed = _passed_on(speaker, phase, head, own_view, {peer: has for peer, has in lists.items() if has is not mine})
+    step = 4 + SIGNATURE_BYTES
+    most = sum(2 * (size + 16 + step * speaker.stages) for size in limits.values())  # two messages of each, well signed
     for stage in range(2, speaker.stages + 1):
-        passed = _passed_on(speaker, phase, head, new, lists)
         incoming = yield passed
         new = []
         for sender, raw in incoming.items():
-            if sender not in lists:
+            if sender not in told or len(raw) > most:
                 continue
-            for relay in _read_relays(raw, limit):
+            for relay in _read_relays(raw, limits):
                 messages = heard.get(relay.message.sender, {})
                 known = relay.message.digest in messages or len(messages) > 1 or relay.message.sender not in heard
                 if not known and _counts(context, phase, head, relay, stage):
                     messages[relay.message.digest] = relay.message
                     new.append(relay)
+        passed = _passed_on(speaker, phase, head, new, lists)
     return Board(
         {sender: next(iter(messages.values())) for sender, messages in heard.items() if len(messages) == 1},
         {sender: _pair(messages) for sender, messages in heard.items() if len(messages) > 1},
@@ -162,7 +168,7 @@ def _write_relay(relay: _Relay) -> bytes:
     return head + b"".join(peer.to_bytes(4, "big") + signature for peer, signature in relay.witnesses) + raw
 
 
-def _read_relays(raw: bytes, limit: int) -> list[_Relay]:
+def _read_relays(raw: bytes, limits: Mapping[int, int]) -> list[_Relay]:
     """Read as many as are well formed."""
     relays, place = [], 0
     step = 4 + SIGNATURE_BYTES
@@ -170,7 +176,7 @@ def _read_relays(raw: bytes, limit: int) -> list[_Relay]:
         sender, count = int.from_bytes(raw[place : place + 4], "big"), int.from_bytes(raw[place + 4 : place + 8], "big")
         size = int.from_bytes(raw[place + 8 : place + 16], "big")
         start = place + 16 + count * step
-        if not SIGNATURE_BYTES <= size <= limit + SIGNATURE_BYTES or start + size > len(raw):
+        if not SIGNATURE_BYTES <= size <= limits.get(sender, 0) or start + size > len(raw):
             break
         signed = [raw[place + 16 + step * one : place + 16 + step * (one + 1)] for one in range(count)]
         witnesses = tuple((int.from_bytes(one[:4], "big"), one[4:]) for one in signed)

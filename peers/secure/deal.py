@@ -1,6 +1,6 @@
 """A dealer's part of a round: its update on polynomials, and each member's values of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from peers.secure.sharing import interpolation, member_points, share, slots
 from peers.secure.stream import Stream
 
 Entropy = Callable[[str], bytes]
-"""Purpose → 32 random bytes, new for each purpose: the operating system's, or a test's."""
+"""Purpose → 32 random bytes, new for each purpose, which names the round: the operating system's, or a test's."""
 
 
 class Deal:
@@ -27,9 +27,10 @@ class Deal:
 
     def __init__(self, binding: bytes, dealer: int, columns: Columns, secrets: Elements, entropy: Entropy) -> None:
         self._binding, self._dealer, self._columns, self._secrets = binding, dealer, columns, secrets
-        self._seeds = {member: entropy(f"seed {member}") for member in columns.seeded(dealer)}
-        self._salts = [entropy(f"salt {member}") for member in range(columns.layout.members)]
-        self.small = _small(columns, entropy("small"))
+        here = binding.hex()
+        self._seeds = {member: entropy(f"{here} seed {member}") for member in columns.seeded(dealer)}
+        self._salts = [entropy(f"{here} salt {member}") for member in range(columns.layout.members)]
+        self.small = _small(columns, entropy(f"{here} small"))
         """Every member's shares of the small columns, [m, small columns]."""
         self.leaves: list[bytes] = []
         """The commitment to every member's part; complete once all pieces have been made."""
@@ -51,13 +52,18 @@ class Deal:
         streams = [Stream(field, seed, "update") for seed in self._seeds.values()]
         yield made([self._salts[place] + self._seeds.get(place, b"") for place in members])
         for block in columns.blocks():
-            secrets = self._secrets[:, block]
-            random = np.stack([stream.draw(secrets.shape[1]) for stream in streams])
-            shares = share(field, secrets, random, columns.layout.members, tuple(self._seeds))
-            yield made([b"" if place in self._seeds else field.to_bytes(shares[place]) for place in members])
+            yield made(self._piece(block, streams))
         last = made([field.to_bytes(self.small[place]) for place in members])
         self.leaves = [leaf.digest() for leaf in fed]
         yield last
+
+    def _piece(self, block: slice, streams: Sequence[Stream]) -> list[bytes]:
+        """Return every member's shares of a block; those of seeded ones follow from their seeds."""
+        columns, field = self._columns, self._columns.layout.field
+        secrets = self._secrets[:, block]
+        random = np.stack([stream.draw(secrets.shape[1]) for stream in streams])
+        shares = share(field, secrets, random, columns.layout.members, tuple(self._seeds))
+        return [b"" if place in self._seeds else field.to_bytes(row) for place, row in enumerate(shares)]
 
     def part(self, place: int) -> bytes:
         """Return one member's whole part, for one that says it did not get it."""

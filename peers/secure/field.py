@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 Elements: TypeAlias = NDArray[Any]
 """Unsigned integers below a field's modulus, of the field's type."""
-_INNER = 128
-"""Terms summed in float64: 128 · 2¹⁵ · 2³¹ is 2⁵³."""
+_SHORT, _LONG = (31, 1 << 7), (16, 1 << 22)
+"""Bits of the right factor's limbs, and terms summed in float64: 2¹⁵ · 2³¹ · 2⁷ and 2¹⁵ · 2¹⁶ · 2²² are 2⁵³."""
 _COLUMNS = 2048
 """Columns of a product computed together, so that they stay in the processor's cache."""
 
@@ -100,17 +100,25 @@ class Field:
         return result
 
     def product(self, left: Elements, right: Elements) -> Elements:
-        """Return the matrix product [a, b] · [b, c]; cheapest where the right one is the large one."""
-        rows, inner = left.shape
-        columns = right.shape[1]
+        """Return the matrix product [a, b] · [b, c]; cheapest where the right one is the large one.
+
+        Raises:
+            ValueError: the shapes do not fit.
+        """
+        (rows, inner), (other, columns) = left.shape, right.shape
+        if inner != other:
+            raise ValueError(f"no product of {left.shape} and {right.shape}")
         limbs = self._limbs(left)
+        if not rows:
+            return self.zeros(0, columns)
+        width, most = _SHORT if inner <= _SHORT[1] else _LONG
         result = np.empty((rows, columns), self.dtype)
         for start in range(0, columns, _COLUMNS):
             here = slice(start, min(start + _COLUMNS, columns))
             total = np.zeros((rows, here.stop - start), np.uint64)
-            for first in range(0, inner, _INNER):
-                terms = slice(first, first + _INNER)
-                total = self._plus(total, limbs[:, terms], right[terms, here])
+            for first in range(0, inner, most):
+                terms = slice(first, first + most)
+                total = self._plus(total, limbs[:, terms], right[terms, here], width)
             result[:, here] = self._below(total)
         return result
 
@@ -119,23 +127,27 @@ class Field:
         return elements.astype(self.dtype.newbyteorder("<")).tobytes()
 
     def from_bytes(self, raw: bytes, count: int) -> Elements:
-        """Return ``count`` elements. Raises ValueError: another length, or a number that is no element."""
+        """Return ``count`` elements, to read only. Raises ValueError: another length, or a number too large."""
         if len(raw) != count * self.dtype.itemsize:
             raise ValueError(f"{len(raw)} bytes instead of {count * self.dtype.itemsize}")
-        elements = np.frombuffer(raw, self.dtype.newbyteorder("<")).astype(self.dtype)
+        elements = np.frombuffer(raw, self.dtype.newbyteorder("<")).astype(self.dtype, copy=False)
         if count and int(elements.max()) >= self.modulus:
             raise ValueError("a number that is not below the modulus")
         return elements
 
-    def _plus(self, total: NDArray[np.uint64], limbs: NDArray[np.float64], right: Elements) -> NDArray[np.uint64]:
-        """Return ``total`` plus a product of at most ``_INNER`` terms; both partly reduced, below 2^(bits + 1)."""
+    def _plus(
+        self, total: NDArray[np.uint64], limbs: NDArray[np.float64], right: Elements, width: int
+    ) -> NDArray[np.uint64]:
+        """Return ``total`` plus a product of so few terms that floats hold it; both of at most 2^bits."""
         rows = total.shape[0]
-        for high in range(0, self.bits, 31):
-            short = right if self.bits == 31 else (right >> np.uint64(high)) & np.uint64((1 << 31) - 1)
-            sums = (limbs @ short.astype(np.float64)).astype(np.int64)
+        for low in range(0, self.bits, width):
+            part = (
+                right if self.bits <= width else (right >> right.dtype.type(low)) & right.dtype.type((1 << width) - 1)
+            )
+            sums = (limbs @ part.astype(np.float64)).astype(np.int64)
             for limb in range(sums.shape[0] // rows):
-                part = self._reduced(sums[limb * rows : (limb + 1) * rows])
-                total = total + self._shifted(part, (16 * limb + high) % self.bits)
+                reduced = self._reduced(sums[limb * rows : (limb + 1) * rows])
+                total = total + self._shifted(reduced, (16 * limb + low) % self.bits)
                 total = (total & np.uint64(self.modulus)) + (total >> np.uint64(self.bits))
         return total
 

@@ -38,11 +38,15 @@ class Holding:
                 self._first[dealer] = piece
                 if seeded:
                     self._update[row] = read_update(piece[SALT_BYTES:], columns, seeded=True)
+                elif len(piece) != SALT_BYTES:
+                    return  # else it would be committed to, and could not be shown
             elif number == columns.pieces - 1:
                 self._small[row] = field.from_bytes(piece, columns.small)
             elif not seeded:
                 block = columns.blocks()[number - 1]
                 self._update[row, block] = field.from_bytes(piece, block.stop - block.start)
+            elif piece:
+                return
         except ValueError:
             return
         self._missing[dealer] -= 1

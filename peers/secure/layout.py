@@ -132,5 +132,10 @@ def _sane(peers: int, faults: int, coalition: int) -> None:
         raise UserError(f"protocol = 'secure' needs at least two peers, not {peers}")
     if faults < 0:
         raise UserError(f"secure.faults = {faults} must be at least 0")
+    if coalition < faults:
+        raise UserError(
+            f"secure.coalition = {coalition} is less than secure.faults = {faults}: who cheats also puts together what "
+            "it sees; raise coalition, or lower faults"
+        )
     if coalition < 1:
         raise UserError(f"secure.coalition = {coalition} must be at least 1: else every single share is the secret")

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -27,7 +28,7 @@ class Message:
     body: bytes
     signature: bytes
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """The body's hash."""
         return hashlib.sha256(self.body).digest()

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -86,7 +87,7 @@ class Player:
     def play(self) -> Steps:
         """Go through the phases."""
         ruling = self.ruling
-        secret = X25519PrivateKey.from_private_bytes(self.entropy("key"))
+        secret = X25519PrivateKey.from_private_bytes(self.entropy(f"{self.context.binding.hex()} key"))
         yield from self.say("keys", secret.public_key().public_bytes_raw(), ruling.take_keys)
         yield from self.share(secret)
         yield from self.open_beacon(0)
@@ -119,11 +120,13 @@ class Player:
         to = {place: self.key(secret, self.me, peer) for place, peer in enumerate(members) if peer != self.me}
         of = {dealer: self.key(secret, dealer, self.me) for dealer in self.ruling.dealers if dealer != self.me}
         for number, piece in enumerate(deal.pieces()):
+            if self.holding is not None and self.place is not None:
+                self.holding.feed(self.me, number, piece[self.place])
             sealed = {members[place]: seal(key, number, piece[place]) for place, key in to.items() if key is not None}
+            piece.clear()  # or a simulation would hold all peers' shares twice
             incoming = yield sealed
-            if self.holding is None or self.place is None:
+            if self.holding is None:
                 continue
-            self.holding.feed(self.me, number, piece[self.place])
             for dealer, key in of.items():
                 raw = incoming.get(dealer)
                 if raw is not None and key is not None and len(raw) <= self.columns.part_bytes + TAG_BYTES:
@@ -182,7 +185,9 @@ class Player:
 
     def say(self, phase: str, body: bytes, take: Callable[[Board], None]) -> Talk:
         """Say something to all, and take what all say."""
-        board = yield from broadcast(self.speaker, phase, self.ruling.head, body, limit=self.ruling.limit(phase))
+        board = yield from broadcast(
+            self.speaker, phase, self.ruling.head, body, limit=partial(self.ruling.limit, phase)
+        )
         self.boards.append((phase, board))
         take(board)
 

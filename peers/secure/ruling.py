@@ -68,7 +68,7 @@ class Ruling:
 
     def __init__(self, context: Context, columns: Columns, members: Sequence[int]) -> None:
         self.context, self.columns, self.members = context, columns, tuple(members)
-        self.head = hashlib.sha256(HEAD + context.binding).digest()
+        self.head = hashlib.sha256(HEAD + context.binding + self._frame()).digest()
         self.culprits: list[Culprit] = []
         self.silent: dict[int, str] = {}
         self.unheard: list[int] = []
@@ -108,20 +108,21 @@ class Ruling:
             yield "rows", self.take_rows
         yield "results", self.take_results
 
-    def limit(self, phase: str) -> int:
-        """Return the bytes that anybody may say in a phase; whoever says more is not heard."""
+    def limit(self, phase: str, peer: int) -> int:
+        """Return the bytes that a peer may say in a phase; if it says more it is not heard."""
         element, dealers, part = self.layout.field.dtype.itemsize, len(self.dealers), self.columns.part_bytes + 8
+        place = self.members.index(peer) if peer in self.members else None
         if phase.startswith("beacon"):
             return dealers * self.columns.beacon * element
         return {
             "keys": PUBLIC_BYTES,
             "commitments": self.layout.members * commitment.DIGEST_BYTES,
             "complaints": dealers,
-            "answers": self.layout.faults * part,
+            "answers": sum(dealer == peer for dealer, _ in self.complaints) * part,
             "checks": dealers * self.columns.scalars * element,
-            "evidence": dealers * part,
+            "evidence": len(self.asked(place)) * part if place in self.accused() else 0,
             "fingerprints": self.layout.repetitions * element,
-            "rows": self.columns.update * element,
+            "rows": self.columns.update * element if phase == "rows" and place in self.wanted() else 0,
         }.get(phase, 32)
 
     @property
@@ -155,9 +156,12 @@ class Ruling:
         said = self._said("complaints", board, [self.members[place] for place in self.active], len(self.dealers))
         for peer, body in said.items():
             place = self.members.index(peer)
-            self.complaints += [
-                (dealer, place) for dealer, complains in zip(self.dealers, body, strict=True) if complains
-            ]
+            missed = [dealer for dealer, complains in zip(self.dealers, body, strict=True) if complains]
+            if len(missed) > self.layout.faults:
+                self.silent[peer] = "complaints"  # so many do not cheat: it lies, or hears nothing
+            else:
+                self.complaints += [(dealer, place) for dealer in missed]
+        self._check_bound()
         for dealer in list(self.dealers):
             if sum(other == dealer for other, _ in self.complaints) > self.layout.faults:
                 self.dealers.remove(dealer)  # an honest member is among them, and too many parts would become public
@@ -188,7 +192,9 @@ class Ruling:
         before = self.head  # not what is said now: a cheater could say it in many ways, until it likes the beacon
         said = self._numbers(phase, board, len(self.dealers) * columns)
         hashed = hashlib.sha256(BEACON + self.context.binding + bytes([which]) + before)
-        for dealer, found in zip(self.dealers, self._opened(said, self.layout.degree, columns), strict=True):
+        opened = self._opened(said, self.layout.degree, columns)
+        self._check_unread(opened, most=0 if which else self.layout.faults)
+        for dealer, found in zip(self.dealers, opened, strict=True):
             if found is None:
                 self._convict(dealer, phase, "dealt no random number that can be read")
             else:
@@ -196,7 +202,8 @@ class Ruling:
         self.beacon = hashed.digest()
         if which == 0:
             self.challenge = Challenge.drawn(self.columns, self.beacon)
-        self._settle()
+        if which == 0:
+            self._settle()
 
     def take_scalars(self, board: Board) -> None:
         """Take what members opened for the checks; find who does not fit to whom."""
@@ -206,6 +213,7 @@ class Ruling:
         straight = self._opened({place: numbers[:, 0] for place, numbers in told.items()}, layout.degree, times)
         squares = self._opened({place: numbers[:, 1] for place, numbers in told.items()}, layout.product_degree, times)
         places = list(told)
+        self._check_unread([None if one is None else other for one, other in zip(straight, squares, strict=True)])
         for dealer, one, other in zip(self.dealers, straight, squares, strict=True):
             if one is None or other is None:
                 self._convict(dealer, "checks", "dealt an update that is on no polynomials of the right degree")
@@ -258,8 +266,9 @@ class Ruling:
         return [dealer for dealer, other in self.accusations if other == place and dealer in self.dealers]
 
     def take_sums(self, board: Board) -> None:
-        """Take each member's hash of its share of the sum."""
-        self._enough(self.layout.degree)
+        """Take each member's hash of its share of the sum; from here on, it is fixed whose updates are in it."""
+        if len(self.dealers) < max(1, len(self.context.peers) - 2 * self.layout.faults):
+            raise AbortedError(f"only {len(self.dealers)} updates are left of {len(self.context.peers)}")
         self.sums = {
             self.members.index(peer): body for peer, body in self._said("sums", board, self._active_peers(), 32).items()
         }
@@ -372,7 +381,7 @@ class Ruling:
         link = hashlib.sha256(HEAD + self.head + phase.encode())
         for peer in self.context.peers:
             message = board.said.get(peer)
-            link.update(message.digest if message else bytes(32))
+            link.update(message.digest if message else (b"\xff" if peer in board.twice else b"\0") * 32)
         self.head = link.digest()
         out = {culprit.peer for culprit in self.culprits}
         said = {}
@@ -388,6 +397,7 @@ class Ruling:
                 self._convict(peer, phase, f"said {len(message.body)} bytes instead of {size}")
             else:
                 said[peer] = message.body
+        self._check_bound()
         return said
 
     def _convict(self, peer: int, phase: str, reason: str) -> None:
@@ -410,9 +420,32 @@ class Ruling:
     def _active_peers(self) -> list[int]:
         return [self.members[place] for place in self.active]
 
-    def _enough(self, degree: int) -> None:
-        if len(self.active) <= degree:
-            raise AbortedError(f"{len(self.active)} members are left, and {degree + 1} are needed")
+    def _check_bound(self) -> None:
+        """Abort where more is wrong than the layout withstands: then nobody can be told from who was slandered."""
+        out = [peer for place, peer in enumerate(self.members) if place not in self.active]
+        if len(out) > 2 * self.layout.faults:
+            told = ", ".join(map(str, out))
+            raise AbortedError(
+                f"peers {told} were silent or cheated, and {2 * self.layout.faults} such are withstood at most"
+            )
+
+    def _check_unread(self, opened: Sequence[Opened | None], most: int | None = None) -> None:
+        """Abort where the numbers of more dealers cannot be read than may cheat."""
+        unread = [dealer for dealer, found in zip(self.dealers, opened, strict=True) if found is None]
+        if len(unread) > (self.layout.faults if most is None else most):
+            told = ", ".join(map(str, unread))
+            raise AbortedError(f"what peers {told} dealt cannot be read: more members lie than are withstood")
+
+    def _frame(self) -> bytes:
+        """Return what all agree on before anything is said: sizes, members, keys."""
+        layout, keys = self.layout, self.context.keys
+        numbers = (
+            *(layout.peers, layout.members, layout.coalition, layout.faults, layout.packing),
+            *(layout.field.bits, layout.repetitions, self.columns.size, len(keys)),
+            *self.members,
+        )
+        raw = b"".join(number.to_bytes(8, "big") for number in numbers)
+        return raw + b"".join(peer.to_bytes(4, "big") + keys[peer].public_bytes_raw() for peer in self.context.peers)
 
 
 def split(raw: bytes, count: int) -> list[bytes]:

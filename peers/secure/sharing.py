@@ -6,7 +6,7 @@ shares, so that these need no more than a seed.
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 
@@ -23,7 +23,7 @@ def member_points(members: int) -> tuple[int, ...]:
     return tuple(range(1, members + 1))
 
 
-@cache
+@lru_cache(maxsize=256)
 def interpolation(field: Field, known: tuple[int, ...], wanted: tuple[int, ...]) -> Elements:
     """Return the matrix [wanted, known] from a polynomial's values at some points to its values at others.
 

@@ -5,7 +5,6 @@ what the protocol makes public is here.
 """
 
 import base64
-import binascii
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,12 @@ from peers.secure.columns import Columns
 from peers.secure.context import Context
 from peers.secure.field import Elements, Field
 from peers.secure.labels import PROTOCOL
-from peers.secure.layout import Layout
+from peers.secure.layout import packed
 from peers.secure.messages import Message, is_genuine
 from peers.secure.ruling import AbortedError, Culprit, Ruling
 
+LARGEST_SIZE = 10**9
+"""Numbers of an update that a transcript may speak of."""
 _NUMBERS = ("peers", "members", "coalition", "faults", "packing", "repetitions")
 
 
@@ -41,6 +42,7 @@ class Verified:
         sum: [size]; None: the round was aborted.
         aborted: why; empty: it was not.
         signed: the peers that signed this same result.
+        attested: whether so many signed it that an honest one is among them; of a round that was aborted nobody signs.
     """
 
     names: Mapping[int, str]
@@ -51,6 +53,7 @@ class Verified:
     sum: Elements | None
     aborted: str
     signed: tuple[int, ...]
+    attested: bool
 
 
 def write_transcript(path: Path, ruling: Ruling, boards: Sequence[tuple[str, Board]], names: Mapping[int, str]) -> None:
@@ -61,8 +64,12 @@ def write_transcript(path: Path, ruling: Ruling, boards: Sequence[tuple[str, Boa
         "run": context.run.hex(),
         "round": context.round,
         "peers": [
-            {"number": peer, "name": names[peer], "key": key.public_bytes_raw().hex()}
-            for peer, key in sorted(context.keys.items())
+            {
+                "number": peer,
+                "name": name,
+                "key": context.keys[peer].public_bytes_raw().hex() if peer in context.keys else None,
+            }
+            for peer, name in sorted(names.items())
         ],
         "members": list(ruling.members),
         "layout": {name: getattr(layout, name) for name in _NUMBERS} | {"field": layout.field.bits},
@@ -94,7 +101,7 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         ruling, names = _round(lines[0], keys)
         boards = list(_boards(lines[1:]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, binascii.Error) as error:
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} is not the transcript of a round ({type(error).__name__}: {error})") from None
     aborted, place = "", 0
     try:
@@ -124,6 +131,7 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
         sum=None if aborted else ruling.result(),
         aborted=aborted,
         signed=signed,
+        attested=len(signed) >= max(1, len(names) - 2 * ruling.layout.faults),
     )
 
 
@@ -131,12 +139,20 @@ def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[R
     if told["protocol"] != PROTOCOL.decode():
         raise ValueError(f"protocol '{told['protocol']}' instead of '{PROTOCOL.decode()}'")
     names = {int(peer["number"]): str(peer["name"]) for peer in told["peers"]}
-    public = {int(peer["number"]): bytes.fromhex(peer["key"]) for peer in told["peers"]}
-    if keys is not None:
-        for number, name in names.items():
-            if keys.get(name) != public[number]:
-                raise ValueError(f"the key of '{name}' is not the one that is known")
-    layout = Layout(**{name: int(told["layout"][name]) for name in _NUMBERS}, field=Field(int(told["layout"]["field"])))
+    public = {int(peer["number"]): bytes.fromhex(peer["key"]) for peer in told["peers"] if peer["key"] is not None}
+    for number, raw in public.items():
+        if keys is not None and keys.get(names[number]) != raw:
+            raise ValueError(f"the key of '{names[number]}' is not the one that is known")
+    if len(set(public.values())) < len(public) or len(set(names.values())) < len(told["peers"]):
+        raise ValueError("two peers have the same name, number or key")
+    sizes = told["layout"]
+    layout = packed(
+        len(names), faults=int(sizes["faults"]), coalition=int(sizes["coalition"]), field=Field(int(sizes["field"]))
+    )
+    if any(getattr(layout, name) != sizes[name] for name in _NUMBERS) or list(told["members"]) != sorted(names):
+        raise ValueError("its layout is not the one of so many peers and faults")
+    if not 0 < int(told["size"]) <= LARGEST_SIZE:
+        raise ValueError(f"an update of {told['size']} numbers")
     run = bytes.fromhex(told["run"])
     context = Context(
         run, int(told["round"]), {peer: Ed25519PublicKey.from_public_bytes(raw) for peer, raw in public.items()}

@@ -169,6 +169,47 @@ def test_what_only_a_server_can_do_is_refused_where_there_is_none(key: str, valu
     assert instead in told
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "instead"),
+    [
+        ("aggregation", "median", "secure.rule"),
+        ("aggregation_options", {"beta": 0.1}, "below secure"),
+        ("examples_limit", 100, "no peer counts for more"),
+        ("quorum", 2, "whoever answers"),
+    ],
+)
+def test_what_only_a_server_can_do_is_refused_by_the_secure_protocol(key: str, value: object, instead: str) -> None:
+    told = sentence({"protocol": "secure", "federation": {key: value}})
+    assert f"federation.{key}" in told
+    assert instead in told
+
+
+@pytest.mark.parametrize(
+    ("protocol", "section"),
+    [("server", "peers"), ("secure", "peers"), ("server", "secure"), ("braintorrent", "secure")],
+)
+def test_a_section_that_nothing_reads_is_refused(protocol: str, section: str) -> None:
+    values = {"peers": {"merge": "median"}, "secure": {"faults": 1}}[section]
+    assert f"{section}: protocol = '{protocol}' does not read it" in sentence({"protocol": protocol, section: values})
+
+
+@pytest.mark.parametrize(
+    ("protocol", "kind"), [("braintorrent", "wrong-sum"), ("secure", "version-inflation"), ("secure", "garbage")]
+)
+def test_a_misbehaviour_belongs_to_a_protocol(protocol: str, kind: str) -> None:
+    clients = [{"count": 3}, {"name": "liar", "misbehaviour": {"kind": kind}}]
+    assert "is for another protocol" in sentence({"protocol": protocol, "clients": clients})
+
+
+def test_protocols_leave_each_others_digests_alone() -> None:
+    """A key that a protocol does not read is no part of its runs' names."""
+    for protocol in ("server", "braintorrent", "secure"):
+        tree = parse({"protocol": protocol}, "here")
+        assert tree.digest() != parse({"protocol": protocol, "seed": 2}, "here").digest()
+    kept = {parse({"protocol": protocol}, "here").digest() for protocol in ("server", "braintorrent", "secure")}
+    assert len(kept) == 3
+
+
 def test_a_denominator_is_the_means_alone() -> None:
     told = sentence({"protocol": "braintorrent", "peers": {"merge": "median", "denominator": "all"}})
     assert "peers.denominator = 'all' is for merge = 'mean'" in told

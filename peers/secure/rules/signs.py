@@ -24,7 +24,7 @@ class Signs:
     def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Return the signs; where a number is zero, one by lot, so that it counts for nothing on average."""
         lots = generator.integers(0, 2, update.shape) * 2 - 1
-        return np.where(update == 0, lots, np.sign(update)).astype(np.int64)
+        return np.where(update > 0, 1, np.where(update < 0, -1, lots))
 
     def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
         """Return the mean vote, times the step size."""

@@ -64,7 +64,9 @@ def test_the_sum_is_exact() -> None:
     assert not outcome.ruling.silent
 
 
-@pytest.mark.parametrize(("peers", "faults", "coalition"), [(8, 2, 1), (5, 1, 1), (12, 1, 3), (20, 2, 2)])
+@pytest.mark.parametrize(
+    ("peers", "faults", "coalition"), [(3, 0, 1), (4, 0, 1), (8, 1, 1), (5, 1, 1), (12, 1, 3), (20, 2, 2)]
+)
 def test_the_sum_is_exact_in_every_layout(peers: int, faults: int, coalition: int) -> None:
     layout = packed(peers, faults=faults, coalition=coalition, field=SMALL)
     told = votes(peers, 33)
