@@ -47,6 +47,10 @@ class Parties:
             ("of each client by", "of each peer by"),
             ("Each client decides", "Each peer decides"),
             ("each client's own noise", "each peer's own noise"),
+            (
+                "The clients trained on records of their own, which the server does not know.",
+                "The peers trained on records of their own, which no other peer knows.",
+            ),
             ("ε after each round, for each client", "ε after each of its own local updates, for each peer"),
             ("a client's ledger runs over all rounds", "a peer's ledger runs over all its local updates"),
             ("over all rounds.", "over all of a peer's local updates."),

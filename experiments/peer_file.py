@@ -128,8 +128,11 @@ def load_agreement(path: Path) -> AgreementFile:
     if isinstance(tree.get("experiment"), dict):
         tree["experiment"] = resolve(tree["experiment"], path.parent)
     agreed = validated(AgreementFile, tree, str(path))
-    if agreed.experiment.protocol == "server":
-        raise UserError(f"{path}: experiment.protocol = 'server' is no protocol of peers; set it to 'braintorrent'")
+    if agreed.experiment.protocol != "braintorrent":
+        raise UserError(
+            f"{path}: experiment.protocol = '{agreed.experiment.protocol}' is none that peers speak over a network; "
+            "set it to 'braintorrent'"
+        )
     return agreed
 
 

@@ -22,7 +22,7 @@ from common.folder import RunFolder, write_arrays
 from common.lock import locked
 from common.models import build
 from common.seeds import derive
-from experiments.peer_account import ACCOUNT_LIMIT, Account, decode_account, encode_account
+from experiments.peer_account import Account, account_limit, decode_account, encode_account
 from experiments.peer_federation import facts_of
 from experiments.peer_file import AgreementFile, PeerFile, host_and_port, load_agreement, load_peer
 from experiments.peer_report import Place as EvaluationPlace
@@ -104,13 +104,16 @@ def _take_part(
         return encode_account(facts, peer.state)
 
     def at_the_end(dialler: Dialler) -> None:
-        if place is not None:
-            told = dialler.accounts(limit=ACCOUNT_LIMIT, timeout=node.experiment.peers.pull_timeout)
+        if place is not None and not written:
+            limit, timeout = account_limit(node.experiment), node.experiment.peers.pull_timeout
+            told = dialler.accounts(limit=limit, timeout=timeout)
             accounts = _accounts(node, told | {peer.name: account()}, report)
             write_federation(place, _models(node, dialler, report), accounts, peer.run)
         write_own_model(node)  # last: it says that this peer needs the others no more
 
-    written = place is None or place.folder.model.exists()
+    # Its model is there, and its turns were over before: an earlier process has written the federation, and those who
+    # gave it their models may be gone. With turns left, the model is of a run whose state was lost.
+    written = place is None or (peer.done and place.folder.model.exists())
     ended = peer.done and written and (node.home / OWN_MODEL).exists()
     return take_part(
         peer,
@@ -226,7 +229,7 @@ def _accounts(node: Node, told: Mapping[str, bytes | Unreachable], report: Calla
             answer = told.get(name, Unreachable("it was not asked"))
             if isinstance(answer, Unreachable):
                 raise RefusedError(answer.reason)
-            accounts[name] = decode_account(answer, name, number)
+            accounts[name] = decode_account(answer, name, number, node.experiment)
         except RefusedError as refused:
             report(f"{name} tells nothing of its turns: {refused}")
     return accounts

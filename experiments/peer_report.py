@@ -5,7 +5,7 @@ of their turns; who does not answer is missing in the report, and the aggregated
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from common.folder import RunFolder, write_text
 from experiments.peer_account import Account
 from experiments.peer_federation import score_models, write_lines, write_outcome
 from experiments.peer_file import AgreementFile, PeerFile
-from experiments.peer_rounds import round_line, updates_in_order
+from experiments.peer_rounds import Scores, round_line, updates_in_order, updates_of_round
 from experiments.run import check, evaluate_run
 from experiments.store import claimed
 from peers.agreement import Images
@@ -101,7 +101,7 @@ def write_federation(place: Place, parcels: Mapping[str, Parcel], accounts: Mapp
         updates = updates_in_order(line for state in states for line in state.lines)
         scores = score_models(experiment, dataset, model, together, states)
         numbers = range(1, experiment.federation.rounds + 1)
-        lines = [round_line(number, experiment, updates, scores, 0.0) for number in numbers]
+        lines = [_round(number, experiment, updates, scores) for number in numbers]
         lines = [_without_scores(line) for line in lines[:-1]] + lines[-1:]
         write_lines(folder.rounds, lines)
         write_outcome(experiment, dataset, folder, states, together, facts)
@@ -139,6 +139,12 @@ def _facts(name: str, number: int, parcel: Parcel | None, account: Account | Non
         "accountant": None,
         "delta": None,
     }
+
+
+def _round(number: int, experiment: Experiment, updates: Sequence[Mapping[str, Any]], scores: Scores) -> dict[str, Any]:
+    """Return a round's line; nobody measured how long it took, so it has the seconds of its local updates, summed."""
+    its = updates_of_round(number, updates, len(experiment.roster()))
+    return round_line(number, experiment, updates, scores, sum(line["seconds"] for line in its))
 
 
 def _without_scores(line: dict[str, Any]) -> dict[str, Any]:

@@ -32,15 +32,19 @@ def prepare_peers(
     Args:
         experiment: a description with a protocol of peers.
         out: where the folders are made.
-        addresses: peer → ``HOST:PORT``; those that are not named are on this machine.
+        addresses: peer → ``HOST:PORT``, of all peers; none: all of them are on this machine.
         evaluating: the peer that evaluates what comes of it; None: the first.
 
     Raises:
-        UserError: a mistake in the description or the data, an unknown name or bad address, or a file that is there
-            already and differs.
+        UserError: a mistake in the description or the data, an unknown name, an address that is bad, missing or
+            another peer's, too, or a file that is there already and differs.
     """
-    if experiment.protocol == "server":
-        raise UserError("protocol = 'server' is no protocol of peers; set it to 'braintorrent', or use `psreval split`")
+    if experiment.protocol != "braintorrent":
+        instead = "use `psreval split`" if experiment.protocol == "server" else "use `psreval run`, in one process"
+        raise UserError(
+            f"protocol = '{experiment.protocol}' is none that peers speak over a network; set it to 'braintorrent', or "
+            f"{instead}"
+        )
     roster = experiment.roster()
     names = [str(client.name) for client in roster]
     reached = _addresses(names, addresses or {})
@@ -98,16 +102,26 @@ def agreed_tree(experiment: Experiment) -> dict[str, Any]:
 
 
 def _addresses(names: list[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return each peer's address. Raises UserError: some are missing, unknown, bad, or the same."""
+    taken: dict[tuple[str, int], str] = {}
     for name, address in given.items():
         if name not in names:
             raise UserError(
                 f"--address {name}={address}: the description has no such peer, only {', '.join(names[:20])}"
             )
         try:
-            host_and_port(address)
+            host, port = host_and_port(address)
         except ValueError as error:
             raise UserError(f"--address {name}={address}: {error}") from None
-    return {name: given.get(name, f"127.0.0.1:{FIRST_PORT + number}") for number, name in enumerate(names)}
+        first = taken.setdefault((host.lower(), port), name)
+        if first != name:
+            raise UserError(f"--address {name}={address}: {first} has the same; give each peer an address of its own")
+    if given and (missing := [name for name in names if name not in given]):
+        raise UserError(
+            f"--address: there is none for {', '.join(missing[:20])}; give one for each peer, or none at all for a "
+            "trial with all of them on this machine"
+        )
+    return dict(given) or {name: f"127.0.0.1:{FIRST_PORT + number}" for number, name in enumerate(names)}
 
 
 def _is_here(address: str) -> bool:

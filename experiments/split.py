@@ -34,9 +34,14 @@ def split(experiment: Experiment, out: Path) -> list[Path]:
     equal stays; a hospital's ``state`` is never touched.
 
     Raises:
-        UserError: a mistake in the description or the data, a client called "server", or a file that is there already
-            and differs.
+        UserError: a mistake in the description or the data, a protocol without a server, a client called "server", or
+            a file that is there already and differs.
     """
+    if experiment.protocol != "server":
+        raise UserError(
+            f"protocol = '{experiment.protocol}' has no server to split for; use `psreval peers prepare`, or set it to "
+            "'server'"
+        )
     roster = experiment.roster()
     if any(client.name == SERVER for client in roster):
         raise UserError(f"clients: '{SERVER}' is what `psreval split` calls the server's folder; give it another name")

@@ -33,7 +33,8 @@ class Membership:
         self._report = report
         self._lock = threading.Lock()
         self._said: dict[str, str] = {}
-        self._ready: set[str] = set()
+        self._left: set[str] = set()
+        self._elsewhere: set[str] = set()
         self._leaving = False
 
     def greet(self, asker: str, greeting: bytes) -> bytes:
@@ -95,16 +96,20 @@ class Membership:
             answers = self.greet_all(dialler)
             with self._lock:
                 there = {name for name, answer in answers.items() if not isinstance(answer, Unreachable)}
-                needed = bool(there.union(awaited) - self._ready)
+                needed = bool(there.union(awaited) - self._left - self._elsewhere)
             if not needed or sleep(GOODBYE):
                 return
 
     def _hear(self, name: str, greeting: bytes) -> None:
         theirs, leaving = decode_greeting(greeting)
         problem = differences(self._mine, theirs)
-        if leaving or problem:  # who takes part in another run needs nothing of this one
-            with self._lock:
-                self._ready.add(name)  # for good: an answer from before may come later
+        with self._lock:
+            if problem:  # who takes part in another run needs nothing of this one, until it is mended
+                self._elsewhere.add(name)
+            else:
+                self._elsewhere.discard(name)
+                if leaving:
+                    self._left.add(name)  # for good: an answer from before may come later
         self._say(name, f"takes part in another run: {problem}" if problem else "is there")
 
     def _say(self, name: str, what: str) -> None:

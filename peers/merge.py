@@ -135,7 +135,8 @@ def merge(own: Own, parcels: Sequence[Parcel], settings: Peers, others: Mapping[
         away = sum(_believed(count, limit) for name, count in others.items() if name not in here)
         return _mean(own, own_count + (away if settings.denominator == "all" else 0), parcels, counts)
     differences = _differences(own.arrays, parcels)
-    clip = settings.merge_options.get("clip_norm", own.step or math.inf)
+    usual = own.step or float(np.median(distances_to(np.zeros(differences.shape[1]), differences[1:])))
+    clip = settings.merge_options.get("clip_norm", usual or math.inf)
     if settings.merge == "norm-clipping":
         return _norm_clipping(own, own_count, parcels, counts, differences[1:], clip)
     added = _rule(settings, clip)(differences)
@@ -168,7 +169,9 @@ def aggregated(parcels: Sequence[Parcel], experiment: Experiment) -> dict[str, T
     if len(parcels) < least(settings):
         return _moved(first, center)
     distances = distances_to(np.zeros(moved.shape[1]), moved)
-    clip = settings.merge_options.get("clip_norm", float(np.median(distances)) or math.inf)
+    clip = settings.merge_options.get("clip_norm", float(np.median(distances)))
+    if clip == 0 and settings.merge.endswith("clipping"):  # more than half are one model
+        return _moved(first, center)
     if settings.merge == "norm-clipping":
         factors = np.array(_shares(counts)) * _shortened(distances, clip)
         return _moved(first, center + np.einsum("i,ij->j", factors, moved))

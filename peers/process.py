@@ -131,4 +131,6 @@ def told(line: Mapping[str, Any], peer: Peer) -> str:
     parts += [f"refused {name}: {reason}" for name, reason in line["refused"].items()]
     if line["failed"]:
         parts.append(f"the training failed: {line['failed']}")
+    if line["note"]:
+        parts.append(line["note"])
     return "; ".join(parts)

@@ -3,11 +3,17 @@
 Nobody tells a peer that it is its turn. All know the order, which is drawn by seed, and ask each other how many turns
 are over. Whoever cannot be reached or does not get on is waited for as long as ``peers.turn_timeout``, and then no more
 until it is back.
+
+Whoever answers and does not get on may itself be waiting for one that does not answer. So where time is up for some
+that do not answer, only those are given up, and all who answer have their time anew: once for each peer given up so, as
+long as nobody takes a turn. One that was silent is back with any answer the first time; after that, as one that
+answered always, only with a new turn. Else a peer could cost every turn a whole timeout by answering a single ping.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from common.config import Experiment
 from common.seeds import numpy_generator
@@ -18,6 +24,14 @@ from peers.peer import Peer
 
 SHORTEST, LONGEST = 0.02, 0.5
 """Seconds between two questions; they become rarer as the wait goes on."""
+
+
+@dataclass(frozen=True)
+class _GivenUp:
+    """A peer that is waited for no longer: how many turns it had taken, and whether it did not answer."""
+
+    turns: int
+    silent: bool
 
 
 class Turns:
@@ -47,7 +61,8 @@ class Turns:
         self._timeout = peer.experiment.peers.turn_timeout
         self._planned = _by_name(peer.experiment, planned(peer.experiment))
         self._taken = dict.fromkeys(peer.others, 0)
-        self._given_up: dict[str, int] = {}
+        self._given_up: dict[str, _GivenUp] = {}
+        self._believed: set[str] = set()  # who has been back without a new turn
 
     def wait(self) -> bool:
         """Wait until this peer's next turn may begin; False: it was told to end.
@@ -74,15 +89,21 @@ class Turns:
         return [name for name in self._peer.others if name not in self._given_up]
 
     def _wait(self, wanted: Mapping[str, int]) -> bool:
-        begun, since = self._clock(), dict[str, float]()
+        begun, since, renewed = self._clock(), dict[str, float](), set[str]()
         missing = self._missing(self._peer.others, wanted)
         while missing:
             now = self._clock()
-            # A peer's time begins when it is first missed, and anew only when somebody has taken a turn: two that are
-            # away in turns would else be waited for without end.
+            # A peer's time begins when it is first missed, and anew only when somebody has taken a turn or is given up:
+            # two that are away in turns would else be waited for without end.
             since = dict.fromkeys(missing, now) | since
             late = {name: answers for name, answers in missing.items() if now - since[name] >= self._timeout}
+            silent = {name for name, answers in late.items() if not answers}
+            if silent - renewed:  # whoever answers may have waited for these
+                late = {name: answers for name, answers in late.items() if not answers}
+                renewed |= silent
+                since |= {name: now for name, answers in missing.items() if answers}
             self._give_up(late)
+            since = {name: first for name, first in since.items() if name not in late}
             if not late and self._sleep(min(max((now - begun) / 20, SHORTEST), LONGEST)):
                 return False
             before = dict(self._taken)
@@ -90,7 +111,7 @@ class Turns:
             if not missing:  # others may have gone meanwhile, or have come back
                 missing = self._missing(self._peer.others, wanted)
             if before != self._taken:
-                since = {}
+                since, renewed = {}, set()
         return True
 
     def _missing(self, names: Iterable[str], wanted: Mapping[str, int]) -> dict[str, bool]:
@@ -102,7 +123,7 @@ class Turns:
             status = statuses.get(name)
             if status is not None:
                 self._taken[name] = max(self._taken[name], min(status.turns, self._planned[name]))
-                if name in self._given_up and self._taken[name] > self._given_up[name]:
+                if name in self._given_up and self._is_back(name):
                     del self._given_up[name]
                     self._report(f"{name} is back, with {self._taken[name]} turns; it is waited for again")
             gone = status is None and self._taken[name] < self._planned[name]  # who has taken all turns may go
@@ -110,10 +131,19 @@ class Turns:
                 missing[name] = status is not None
         return missing
 
+    def _is_back(self, name: str) -> bool:
+        """Tell whether one that was given up, and answers, is to be waited for again."""
+        given_up = self._given_up[name]
+        if self._taken[name] > given_up.turns:
+            return True
+        if not given_up.silent or name in self._believed:
+            return False
+        self._believed.add(name)
+        return True
+
     def _give_up(self, missing: Mapping[str, bool]) -> None:
         for name, answers in missing.items():
-            # One that does not answer is back as soon as it does, one that does as soon as it gets on.
-            self._given_up[name] = self._taken[name] if answers else -1
+            self._given_up[name] = _GivenUp(self._taken[name], silent=not answers)
             why = f"has taken no turn after its turn {self._taken[name]}" if answers else "has not answered"
             self._report(f"{name} {why} for {self._timeout:g} s; it is waited for no longer")
 

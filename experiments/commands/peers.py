@@ -18,8 +18,8 @@ def peer(
 ) -> None:
     """Take part in a federation without a server, until it has ended and nobody needs this peer any more.
 
-    A peer that is started again goes on after its last finished local update. One whose file has [peer.evaluation]
-    evaluates what came of it and writes a report.
+    A peer that is started again goes on after its last finished local update. One whose file has a section
+    peer.evaluation evaluates what came of it and writes a report.
 
     Example:  psreval peer --config north/peer.toml
     """
@@ -75,28 +75,36 @@ def prepare(
     file: DescriptionArgument,
     out: Annotated[Path, typer.Option(help="Where the peers' folders are written.")],
     addresses: Annotated[
-        list[str] | None, typer.Option("--address", help="NAME=HOST:PORT, where a peer is reached (may be repeated).")
+        list[str] | None,
+        typer.Option("--address", help="NAME=HOST:PORT, one for each peer. None at all: all on this machine."),
     ] = None,
     evaluate: Annotated[str | None, typer.Option(help="Who evaluates what comes of it; the first peer.")] = None,
     changes: ChangesOption = None,
 ) -> None:
     """Cut an experiment's data into a folder for each peer, with its own file and the agreement, ready for `peer`.
 
-    Example:  psreval peers prepare experiments/peers.toml --out parties --address north=north.example.org:9000
+    Example:  psreval peers prepare experiments/braintorrent.toml --out parties
     """
+    import shlex
+
     from common.config import load, setting
     from common.errors import UserError
     from experiments.peer_split import prepare_peers
 
-    reached = {}
+    reached: dict[str, str] = {}
     for address in addresses or []:
         name, equals, place = address.partition("=")
         if not equals:
             raise UserError(f"--address {address}: write NAME=HOST:PORT, for example north=north.example.org:9000")
+        if name in reached:
+            raise UserError(f"--address {address}: {name} has one already, {reached[name]}; give each peer one address")
         reached[name] = place
     experiment = load(file, dict(setting(change) for change in changes or []))
-    for folder in prepare_peers(experiment, out, reached, evaluate):
+    folders = prepare_peers(experiment, out, reached, evaluate)
+    for folder in folders:
         print(folder)
+    named = " ".join(f"--peer {shlex.quote(folder.name)}" for folder in folders)
+    print(f"Next come the certificates: psreval peers certificates {shlex.quote(str(out))} {named}")
     if not experiment.privacy.secure_noise and any(map(experiment.is_private, experiment.roster())):
         print(
             "For trials only: the peers' files say privacy.secure_noise = false, as the description does, so whoever "

@@ -12,7 +12,7 @@ from experiments.commands.options import EXIT_THRESHOLD, QuietOption, RunsOption
 def study(
     file: Annotated[Path, typer.Argument(help="Study description (TOML), such as experiments/paper/fig5.toml.")],
     scale: Annotated[
-        str | None, typer.Option(help="One of the study's scales: small, paper, phantom. Default: small.")
+        str | None, typer.Option(help="One of the scales that the study's file names. Default: small, or its first.")
     ] = None,
     changes: Annotated[
         list[str] | None,

@@ -45,7 +45,8 @@ class Field:
 
     def elements(self, integers: NDArray[np.integer[Any]] | int) -> Elements:
         """Return integers of any sign modulo the prime."""
-        residues: Elements = np.mod(np.asarray(integers), self.modulus)
+        wide = np.asarray(integers)
+        residues: Elements = np.mod(wide if wide.dtype.itemsize == 8 else wide.astype(np.int64), self.modulus)
         return residues.astype(self.dtype)
 
     def signed(self, elements: Elements) -> NDArray[np.int64]:
@@ -183,7 +184,7 @@ class Field:
     def _below(self, values: NDArray[Any]) -> Elements:
         """Return numbers of at most the modulus twice, less the modulus where they reach it."""
         modulus = values.dtype.type(self.modulus)
-        least: Elements = np.minimum(values, values - modulus)
+        least: Elements = np.minimum(values, np.subtract(values, modulus))
         return least.astype(self.dtype, copy=False)
 
 

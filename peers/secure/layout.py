@@ -71,6 +71,11 @@ def packed(peers: int, *, faults: int, coalition: int, field: Field, security: i
         UserError: too few peers for so many faults and so large a coalition.
     """
     _sane(peers, faults, coalition)
+    if coalition < faults:
+        raise UserError(
+            f"secure.coalition = {coalition} is less than secure.faults = {faults}: who cheats also puts together what "
+            "it sees; raise coalition, or lower faults"
+        )
     packing = (peers + 1 - 2 * faults - 2 * coalition) // 2
     if packing < 1:
         raise UserError(
@@ -92,7 +97,7 @@ def committee(
     if not 1 <= members <= peers:
         raise UserError(f"secure.members = {members}: a committee has between 1 and all {peers} peers")
     corrected = (members - 2 * coalition - 1) // 2
-    borne = min(coalition, corrected)
+    borne = min(coalition, corrected, faults)
     failure = chance_of_more(borne, peers=peers, faults=faults, members=members)
     if corrected < 0 or failure > Fraction(1, 2**security):
         raise UserError(
@@ -123,8 +128,10 @@ def _repetitions(peers: int, faults: int, field: Field, security: int) -> int:
     A false value passes one with probability 1/p. Each cheater may decide, knowing the others' parts of the beacon,
     whether its own counts, and so try 2 beacons: f bits. Every check of every dealer may fail: log₂ of their number.
     """
-    wanted = security + faults + math.log2(_CHECKS * peers)
-    return math.ceil(wanted / field.bits)
+    times = 1
+    while field.modulus**times < (_CHECKS * peers) << (security + faults):
+        times += 1
+    return times
 
 
 def _sane(peers: int, faults: int, coalition: int) -> None:
@@ -132,10 +139,7 @@ def _sane(peers: int, faults: int, coalition: int) -> None:
         raise UserError(f"protocol = 'secure' needs at least two peers, not {peers}")
     if faults < 0:
         raise UserError(f"secure.faults = {faults} must be at least 0")
-    if coalition < faults:
-        raise UserError(
-            f"secure.coalition = {coalition} is less than secure.faults = {faults}: who cheats also puts together what "
-            "it sees; raise coalition, or lower faults"
-        )
+    if faults > peers:
+        raise UserError(f"secure.faults = {faults} is more than the {peers} peers")
     if coalition < 1:
         raise UserError(f"secure.coalition = {coalition} must be at least 1: else every single share is the secret")

@@ -133,7 +133,7 @@ def test_an_agreement_that_is_none_is_a_mistake(tmp_path: Path, text: str, sente
 def test_a_server_is_no_protocol_of_peers(tmp_path: Path) -> None:
     text = agreement_toml({"protocol": "server", "clients": [{"name": "north"}, {"name": "south"}]}, IMAGES)
     (tmp_path / "agreement.toml").write_text(text)
-    with pytest.raises(UserError, match=r"experiment\.protocol = 'server' is no protocol of peers"):
+    with pytest.raises(UserError, match=r"experiment\.protocol = 'server' is none that peers speak"):
         load_agreement(tmp_path / "agreement.toml")
 
 

@@ -11,10 +11,14 @@ from common.data import prepare
 from common.errors import UserError
 from common.exchange import arrays_of
 from common.folder import read_arrays
+from experiments import peer_node
 from experiments.peer_certificates import make_peer_certificates
+from experiments.peer_file import load_agreement, load_peer
 from experiments.peer_node import OWN_MODEL, initial, open_node, run_peer, write_own_model
+from experiments.peer_report import evaluation_place, write_federation
 from experiments.peer_split import prepare_peers
 from peers.agreement import Images
+from peers.wire import Parcel
 from server.federation import initial_model
 
 DESCRIBED = parse(
@@ -119,3 +123,48 @@ def test_a_peer_that_is_alone_takes_its_turns_and_ends(a: Path) -> None:
     assert said[-1] == "a: the run is over"
     assert sum("b has not answered for 0.3 s" in line for line in said) == 1
     assert len(list((a / "state").glob(f"*/{OWN_MODEL}"))) == 1
+
+
+def evaluating_alone(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the peer that evaluates; the other one never answers, and nothing is attacked."""
+    home = Path(shutil.copytree(prepared / "b", tmp_path / "b"))
+    replace(home / "agreement.toml", "turn_timeout = 600.0", "turn_timeout = 0.3")
+    monkeypatch.setattr(peer_node, "evaluate_place", lambda place: place.folder)
+    return home / "peer.toml"
+
+
+def federation_written(config: Path) -> tuple[Path, bytes]:
+    """Write the federation that this peer would have written with the other one there; return its model."""
+    place = evaluation_place(load_peer(config), load_agreement(config.parent / "agreement.toml"))
+    assert place is not None
+    with open_node(config) as node:
+        arrays = node.peer.state.offer.arrays or node.peer.state.arrays
+        parcels = {name: Parcel(name, 1, 24, arrays) for name in "ab"}
+        write_federation(place, parcels, {}, node.peer.run)
+    return place.folder.model, place.folder.model.read_bytes()
+
+
+def test_a_federation_that_was_written_before_a_kill_is_evaluated_though_the_others_have_left(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kill is between the run's model and the own one."""
+    config = evaluating_alone(prepared, tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="no other peer's model could be had"):
+        run_peer(config, report=quiet)
+    model, written = federation_written(config)
+    assert not list((config.parent / "state").glob(f"*/{OWN_MODEL}"))
+    folder = run_peer(config, report=quiet)
+    assert folder is not None
+    assert folder.model == model
+    assert model.read_bytes() == written
+    assert len(list((config.parent / "state").glob(f"*/{OWN_MODEL}"))) == 1
+
+
+def test_a_federation_that_was_written_with_a_state_that_is_lost_is_not_taken_for_a_new_one(
+    prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = evaluating_alone(prepared, tmp_path, monkeypatch)
+    federation_written(config)
+    shutil.rmtree(config.parent / "state")
+    with pytest.raises(UserError, match="no other peer's model could be had"):
+        run_peer(config, report=quiet)

@@ -40,7 +40,7 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Ended:
     folder = train(DESCRIBED, dataset, tmp_path_factory.mktemp("runs"), "inprocess")
     peers = peers_of(DESCRIBED, dataset, folder, initial_model(DESCRIBED, dataset))
     accounts = {
-        peer.name: decode_account(encode_account(facts_of(learner), peer.state), peer.name, peer.number)
+        peer.name: decode_account(encode_account(facts_of(learner), peer.state), peer.name, peer.number, DESCRIBED)
         for peer, learner in zip(peers, learners_of(DESCRIBED, dataset, folder), strict=True)
     }
     return folder, collect(DESCRIBED, peers[0].run, peers), accounts
@@ -69,8 +69,19 @@ def test_with_all_that_there_is_it_is_the_folder_of_a_simulation(ended: Ended, p
     assert {**last, "seconds": 0} == {**simulated_last, "seconds": 0}
     assert (first["accuracy"], first["status"], first["local_updates"]) == (None, "aggregated", 3)
     assert read_json(folder.manifest)["runner"] == "peers"
-    text = folder.report.read_text()
+    updates = list(read_lines(folder.updates))
+    assert [first["seconds"], last["seconds"]] == [
+        pytest.approx(sum(line["seconds"] for line in updates[begin : begin + 3]), abs=1e-3) for begin in (0, 3)
+    ]
+    assert first["seconds"] > 0
+    text, card = folder.report.read_text(), folder.model_card.read_text()
     assert "three" in text
+    assert "<td>not scored: its models are gone</td>" in text
+    assert text.count("<td>aggregated</td>") == 1
+    for told in (text, card):
+        assert "The peers trained on records of their own, which no other peer knows." in told
+        assert "which the server" not in told
+    assert "| a | 0" not in card
     assert folder.path.parent.name == "three"
     assert folder.path.name != simulated.path.name  # it never stands for a simulation
 

@@ -15,6 +15,7 @@ from peers.agreement import Images
 from peers.order import planned
 
 NAMES = ("north", "south", "west")
+HERE = {"north": "127.0.0.1:9001", "south": "south.example.org:9000", "west": "127.0.0.1:9003"}
 
 
 def described(**changes: Any) -> Experiment:
@@ -36,7 +37,7 @@ def test_each_peer_gets_its_records_its_file_and_the_same_agreement(tmp_path: Pa
     experiment = described().change(
         {"clients.1.strategy": "label-flipper", "clients.2.misbehaviour": {"kind": "silent"}}
     )
-    folders = prepare_peers(experiment, tmp_path, {"south": "south.example.org:9000"})
+    folders = prepare_peers(experiment, tmp_path, HERE)
     assert [folder.name for folder in folders] == list(NAMES)
     dataset = prepare(experiment.data)
     shares = partition(dataset.train.strata, 3, experiment.data)
@@ -52,7 +53,7 @@ def test_each_peer_gets_its_records_its_file_and_the_same_agreement(tmp_path: Pa
         "0.0.0.0:9000",
         f"127.0.0.1:{FIRST_PORT + 2}",
     ]
-    assert files[0].peer.addresses == {"south": "south.example.org:9000", "west": f"127.0.0.1:{FIRST_PORT + 2}"}
+    assert files[0].peer.addresses == {name: HERE[name] for name in ("south", "west")}
     assert [file.peer.evaluation is not None for file in files] == [True, False, False]
     assert (tmp_path / "north" / "public-test.npz").is_file()
     assert len({(folder / "agreement.toml").read_bytes() for folder in folders}) == 1
@@ -100,12 +101,26 @@ def test_again_changes_nothing_and_another_description_is_a_mistake(tmp_path: Pa
             "--address east=e:1: the description has no such peer, only north, south, west",
         ),
         ({"addresses": {"west": "nowhere"}}, "--address west=nowhere: 'nowhere' is no address"),
+        (
+            {"addresses": {"north": "n:1"}},
+            "--address: there is none for south, west; give one for each peer, or none at all for a trial",
+        ),
+        (
+            {"addresses": HERE | {"west": "South.example.org:9000"}},
+            "--address west=South.example.org:9000: south has the same; give each peer an address of its own",
+        ),
         ({"evaluating": "east"}, "--evaluate east: the description has no such peer"),
     ],
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, given: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         prepare_peers(described(), tmp_path, **given)
+
+
+def test_without_addresses_all_are_on_this_machine(tmp_path: Path) -> None:
+    file = load_peer(prepare_peers(described(), tmp_path)[1] / "peer.toml")
+    assert file.peer.listen == f"127.0.0.1:{FIRST_PORT + 1}"
+    assert file.peer.addresses == {"north": f"127.0.0.1:{FIRST_PORT}", "west": f"127.0.0.1:{FIRST_PORT + 2}"}
 
 
 def test_a_server_needs_another_command(tmp_path: Path) -> None:

@@ -189,6 +189,12 @@ def test_no_client_may_be_called_server(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_federation_without_a_server_needs_another_command(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"protocol = 'braintorrent' has no server.*`psreval peers prepare`"):
+        split(described(protocol="braintorrent"), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_is_not_there_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no.py:Mine' could not be copied"):
         split(described(clients=[{"name": "a", "strategy": "/nowhere/no.py:Mine"}]), tmp_path)

@@ -61,6 +61,18 @@ def test_models_are_pulled_with_the_limit_of_the_formula_and_counted() -> None:
     assert found.model_bytes == sum(answered for _, answered in found.traffic.values())
 
 
+def test_what_is_asked_later_is_counted_with_what_was_asked_before() -> None:
+    neighbours = Told(a=status(3), b=status(2))
+    found = inquiry(neighbours)
+    for names, pings in ((["a", "b"], 2), (["a"], 3), ([], 3)):
+        found.ping_all(names)
+        assert found.pings == pings
+    assert found.traffic == {
+        name: [times * len(ping(RUN, 4)), times * len(answer)]
+        for name, times, answer in (("a", 2, status(3)), ("b", 1, status(2)))
+    }
+
+
 def test_nobody_is_asked_where_nobody_has_anything() -> None:
     neighbours = Told()
     assert inquiry(neighbours).pull_all({}) == {}
@@ -78,6 +90,22 @@ def test_a_model_that_is_too_far_is_not_merged() -> None:
     assert "federation.norm_limit = 2" in beyond_limit(far(1.0).arrays, own, toy(federation__norm_limit=2))
     assert beyond_limit(far(0.8).arrays, own, toy(federation__norm_limit=2)) == ""
     assert beyond_limit(far(1e6).arrays, own, toy()) == ""
+
+
+def test_a_model_that_is_exactly_as_far_as_the_limit_is_within_it() -> None:
+    own = {name: torch.zeros_like(array) for name, array in initial().items()}
+    five = own | {"head.bias": torch.tensor([3.0, 0.0, 4.0])}
+    assert beyond_limit(five, own, toy(federation__norm_limit=5.0)) == ""
+    assert beyond_limit(five, own, toy(federation__norm_limit=4.999)) != ""
+
+
+def test_only_a_model_whose_whole_digest_is_the_last_ones_is_a_repetition() -> None:
+    again, strict = digest(far(1.0).arrays), toy(peers__refuse_repeats=True)
+    for place, digit in enumerate(again):
+        other = again[:place] + ("0" if digit != "0" else "1") + again[place + 1 :]
+        assert problem_with(far(1.0), initial(), strict, other) == ""
+    alike = next(value for value in map(float, range(2, 1000)) if digest(far(value).arrays)[0] == again[0])
+    assert problem_with(far(alike), initial(), strict, again) == ""
 
 
 def test_a_repeated_model_is_refused_only_where_that_is_asked_for() -> None:

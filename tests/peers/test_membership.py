@@ -2,12 +2,15 @@
 
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from common.errors import UserError
-from peers.agreement import agreement, decode_greeting, encode_greeting
+from peers.agreement import Agreement, agreement, decode_greeting, encode_greeting
+from peers.dial import Dialler
 from peers.membership import Membership, greeting
+from peers.neighbours import Unreachable
 from tests.peers.network_fixture import nobody, stub
 from tests.peers.test_agreement import IMAGES
 from tests.peers.toy_fixture import toy
@@ -133,6 +136,38 @@ def test_nobody_waits_longer_to_leave_than_its_patience(keys: Path) -> None:
         at_b.dialling({"a": at_a.address}) as dialler,
     ):
         b.leave(dialler, 0.5, lambda seconds: False)
+
+
+def waits_to_leave(*heard: tuple[Agreement, bool]) -> bool:
+    """Whether a peer that has heard these greetings of a waits when it would leave; a is there, and needs it."""
+    membership = Membership(MINE, quiet)
+    for agreed, leaving in heard:
+        membership.greet("a", encode_greeting(agreed, leaving))
+    waits: list[float] = []
+
+    class There:
+        def greet_all(self, greeting: bytes, timeout: float) -> dict[str, bytes | Unreachable]:
+            return {"a": encode_greeting(*heard[-1])}
+
+    def sleep(seconds: float) -> bool:
+        waits.append(seconds)
+        return True
+
+    membership.leave(cast("Dialler", There()), 60, sleep)
+    return bool(waits)
+
+
+def test_who_took_part_in_another_run_and_was_mended_is_waited_for_at_the_end() -> None:
+    assert not waits_to_leave((OTHER, False))
+    assert waits_to_leave((OTHER, False), (MINE, False))
+    assert waits_to_leave((OTHER, True), (MINE, False))  # it was that other run which it left
+    assert not waits_to_leave((MINE, False), (OTHER, False))
+
+
+def test_who_needed_nobody_once_is_never_waited_for_again() -> None:
+    """An answer from before may come later."""
+    assert not waits_to_leave((MINE, True), (MINE, False))
+    assert not waits_to_leave((OTHER, False), (MINE, True), (MINE, False))
 
 
 def test_greetings_go_on_until_the_block_ends(keys: Path) -> None:

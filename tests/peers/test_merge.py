@@ -84,6 +84,22 @@ def test_one_that_inflates_its_count_dominates_the_mean_unless_counts_are_capped
     assert capped.own == pytest.approx(1 / 3)
 
 
+def test_the_own_count_is_capped_as_everybody_elses() -> None:
+    """Else a cap would leave those with few records nothing to say to one that has many."""
+    come = parcels((10_000, of(1.0, 1.0)))
+    for rule in ("mean", "norm-clipping"):
+        told = merge(own(records=10_000), come, Peers(merge=rule, records_limit=1), {})
+        assert told.own == told.coefficients["peer 0"] == pytest.approx(0.5)
+        assert merge(own(records=10**6), come, Peers(merge=rule, records_limit=1), {}).own == pytest.approx(0.5)
+
+
+def test_one_that_has_nothing_new_counts_for_no_more_than_the_cap_either() -> None:
+    settings_ = Peers(denominator="all", records_limit=10)
+    told = merge(own(records=10), parcels((10, of(1.0, 1.0))), settings_, {"peer 0": 10, "away": 10**6, "small": 2})
+    assert told.own == pytest.approx((10 + 10 + 2) / 32)
+    assert told.coefficients == {"peer 0": pytest.approx(10 / 32)}
+
+
 def test_the_median_and_the_trimmed_mean_are_coordinate_wise_with_the_own_model_among_the_values() -> None:
     come = parcels((1, of(1.0, -9.0)), (10**9, of(50.0, 1.0)))
     assert merge(own(), come, Peers(merge="median"), {}).arrays["b"].tolist() == [1.0, 0.0]
@@ -185,6 +201,18 @@ def test_a_hardened_aggregated_model_stays_near_the_honest_ones_whoever_comes_fi
         assert 0.9 < float(found["b"][1]) < 1.2
 
 
+@pytest.mark.parametrize(("rule", "options"), [("norm-clipping", {}), ("centered-clipping", {"iterations": 1})])
+def test_without_a_norm_an_aggregated_model_moves_by_steps_of_the_median_distance_from_the_median(
+    rule: str, options: dict[str, int]
+) -> None:
+    values = [0.0, 1.5, 2.0, 3.0, 100.0]  # from the median: -2, -0.5, 0, 1, 98, so no step is longer than 1
+    come = parcels(*((10, of(value, 1.0)) for value in values))
+    found = aggregated(come, toy(peers__merge=rule, peers__merge_options=options))
+    step = (-1 - 0.5 + 0 + 1 + 1) / 5
+    assert found["b"].tolist() == pytest.approx([2 + step, 1.0])
+    assert found["a"].tolist() == pytest.approx([2 * (2 + step)])
+
+
 def test_with_fewer_models_than_the_rule_needs_the_aggregated_one_is_the_median() -> None:
     come = parcels((1, of(0.0, 0.0)), (1, of(1.0, 1.0)), (1, of(50.0, 50.0)))
     assert aggregated(come, toy(peers__merge="krum"))["b"].tolist() == [1.0, 1.0]
@@ -200,3 +228,17 @@ def test_a_model_that_no_peer_would_merge_for_its_distance_is_not_in_the_aggrega
             assert aggregated(come, toy(**changes))["b"].tolist() == pytest.approx([2.5, 2.5])
     apart = parcels(*near)  # too far from each other: nobody can say who is not to be believed
     assert aggregated(apart, toy(federation__norm_limit=0.1))["b"].tolist() == pytest.approx([2.5, 2.5])
+
+
+@pytest.mark.parametrize("rule", ["norm-clipping", "centered-clipping"])
+def test_where_more_than_half_are_one_model_the_aggregated_one_is_that(rule: str) -> None:
+    come = parcels(*((10, of(value, 1.0)) for value in (1.0, 1.0, 1.0, 1.1, 900.0)))
+    assert aggregated(come, toy(peers__merge=rule))["b"].tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("rule", ["norm-clipping", "centered-clipping"])
+def test_a_peer_that_has_not_trained_yet_clips_at_the_others_median_distance(rule: str) -> None:
+    """Without a step of its own: else one that scales its update could drag it anywhere."""
+    come = parcels((10, of(1.0, 1.0)), (10, of(1.1, 1.0)), (10, of(1000.0, 1000.0)))
+    moved = merge(own(step=0.0), come, Peers(merge=rule), {})
+    assert float(moved.arrays["b"].abs().max()) < 2

@@ -12,6 +12,7 @@ import torch
 
 from common.errors import UserError
 from common.local_update import Failed, Job
+from peers.inquiry import distance
 from peers.neighbours import Unreachable
 from peers.peer import Peer
 from peers.simulation import InProcess
@@ -92,6 +93,19 @@ def test_who_asks_for_an_older_time_is_answered_of_it(tmp_path: Path) -> None:
         assert decode_parcel(raw, initial(), sender="peer 0", run=RUN).version == expected
 
 
+def test_who_asks_for_an_older_time_is_told_the_turns_that_were_over_then(tmp_path: Path) -> None:
+    peer = gathered(toy(2, 4, peers__order="shuffled"), tmp_path)[0]
+    taken: list[int] = []
+    while (wave := peer.next_wave()) is not None:
+        peer.update(Nobody(), wave)
+        taken.append(wave)
+        for before in range(taken[-1] + 2):
+            told = decode_status(peer.answer("x", ping(RUN, before)), RUN).turns
+            assert told == sum(one < before for one in taken)
+        assert decode_status(peer.answer("x", ping(RUN)), RUN).turns == len(taken)
+    assert len(taken) == 4
+
+
 def test_a_pull_of_nothing_new_is_answered_with_the_version_alone(tmp_path: Path) -> None:
     peer = gathered(toy(), tmp_path)[0]
     assert decode_status(peer.answer("x", pull(RUN, 0)), RUN).version == 0
@@ -125,6 +139,51 @@ def test_garbage_is_refused_noted_and_in_the_end_not_asked_for_any_more(tmp_path
     assert peers[0].state.strikes == {"peer 2": 2}
     line = turn(peers, 0)
     assert (line["refused"], line["excluded"], line["pings"]) == ({}, ["peer 2"], 2)
+
+
+def test_a_model_that_is_implausibly_far_is_refused_in_a_turn_and_counts_against_its_sender(tmp_path: Path) -> None:
+    """Also without ``federation.norm_limit``: the mean would be that model."""
+    conduct = {2: {"kind": "scaling", "factor": 1e9}}
+    peers = gathered(toy(misbehaviour=conduct, federation__strikes_limit=1, rounds=9), tmp_path)
+    first_wave(peers)
+    line = turn(peers, 0)
+    assert set(line["merged"]) == {"peer 1", "peer 3"}
+    assert set(line["refused"]) == {"peer 2"}
+    assert "more than 1000 times the own one's norm" in line["refused"]["peer 2"]
+    assert peers[0].state.strikes == {"peer 2": 1}
+    assert "peer 2" not in peers[0].state.merged
+    assert turn(peers, 0)["excluded"] == ["peer 2"]
+
+
+def test_of_all_peers_those_that_are_not_asked_any_more_are_none(tmp_path: Path) -> None:
+    """Else the own model would stand in for good for one whose word counts for nothing."""
+    changes = {"peers__denominator": "all", "peers__order": "timers", "federation__strikes_limit": 1}
+    peers = gathered(toy(misbehaviour={2: {"kind": "garbage"}}, rounds=9, **changes), tmp_path)
+    first_wave(peers)
+    assert turn(peers, 0)["own_coefficient"] == pytest.approx((10 + 30) / 100)  # not excluded before its answer came
+    turn(peers, 1)
+    line = turn(peers, 0)
+    assert (line["excluded"], set(line["merged"])) == (["peer 2"], {"peer 1"})
+    assert peers[0].state.claimed["peer 2"] == 30
+    assert line["own_coefficient"] == pytest.approx((10 + 40) / 70)
+
+
+@pytest.mark.parametrize(("rule", "steps"), [("norm-clipping", 1), ("centered-clipping", 3)])
+def test_a_turn_with_a_clipping_rule_moves_by_the_measure_of_the_last_training(
+    rule: str, steps: int, tmp_path: Path
+) -> None:
+    """Without ``clip_norm``, and also after a restart."""
+    conduct = {"kind": "scaling", "factor": 500}
+    experiment = toy(misbehaviour={2: conduct, 3: conduct}, peers__merge=rule)
+    peers = gathered(experiment, tmp_path)
+    first_wave(peers)
+    peers = gathered(experiment, tmp_path)
+    mine, step = peers[0].state.arrays, peers[0].state.step
+    assert step == pytest.approx(distance(mine, initial()))
+    assert all(distance(peer.state.offer.arrays, mine) > 100 * step for peer in peers[2:])
+    draft = peers[0].begin(InProcess(peers, "peer 0"))
+    assert set(draft.line["merged"]) == {"peer 1", "peer 2", "peer 3"}
+    assert 0 < distance(draft.job.arrays, mine) <= steps * step * (1 + 1e-6)
 
 
 def test_a_peer_that_was_led_astray_is_not_merged_and_never_excluded(tmp_path: Path) -> None:
@@ -191,6 +250,36 @@ def test_a_training_that_fails_ends_the_turn_and_keeps_model_and_version(tmp_pat
     assert (state.version, state.turns, state.ledger) == (1, 2, "ledger 1b")
     assert state.merged == {"peer 1": 1, "peer 2": 1, "peer 3": 1}
     assert all(torch.equal(state.arrays[name], peers[0].state.arrays[name]) for name in state.arrays)
+
+
+def test_a_turn_that_could_not_be_kept_is_not_over_and_offers_nothing(tmp_path: Path) -> None:
+    """Else others would merge a version that, after a restart, is made again from other models."""
+    peers = gathered(toy(peers__order="timers"), tmp_path)
+    first_wave(peers)
+    kept, file = peers[0].state, peers[0].file
+    blocked = tmp_path / "a file where a folder should be"
+    blocked.touch()
+    peers[0].file = blocked / file.name
+    draft = peers[0].begin(InProcess(peers, "peer 0"))
+    for learned in (learn(draft.job), Failed("it diverged", "ledger 1b")):
+        with pytest.raises(UserError, match="could not be written"):
+            peers[0].finish(draft, learned)
+        assert peers[0].state is kept
+        assert version(peers[0]) == 1
+        assert decode_status(peers[0].answer("x", pull(RUN, 1)), RUN).version == 1
+    peers[0].file = file
+    assert (turn(peers, 0)["turn"], version(peers[0])) == (2, 2)
+
+
+def test_the_ledger_that_is_kept_is_the_last_one_told_also_where_it_says_nothing(tmp_path: Path) -> None:
+    """Who trains holds the ledger; here is a copy of it, and an older one would tell what nobody vouches for."""
+    peers = gathered(toy(peers__order="timers"), tmp_path)
+    first_wave(peers)
+    assert peers[0].state.ledger == peers[1].state.ledger == "ledger 1"
+    draft = peers[0].begin(Nobody())
+    peers[0].finish(draft, replace(learn(draft.job), ledger=""))
+    peers[1].finish(peers[1].begin(Nobody()), Failed("it diverged", ""))
+    assert [peer.state.ledger for peer in gathered(toy(peers__order="timers"), tmp_path)[:2]] == ["", ""]
 
 
 def test_alone_nobody_is_asked(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from peers.credentials import Credentials
 from peers.dial import Dialler
 from peers.peer import Peer
 from peers.process import Contact, take_part, told
+from peers.simulation import InProcess
 from tests.peers.test_agreement import IMAGES
 from tests.peers.toy_fixture import gathered, played, toy
 
@@ -116,3 +117,17 @@ def test_a_peer_that_is_to_end_early_leaves_its_turns_for_later(tmp_path: Path, 
     over.set()
     assert not take_part(peer, contact, agreement(peer.experiment, IMAGES), report=lambda _: None, over=over)
     assert peer.state.turns == 1
+
+
+def test_the_log_says_last_why_nothing_was_merged(tmp_path: Path) -> None:
+    peers = gathered(toy(3, 3, peers__merge="median", peers__order="shuffled"), tmp_path)
+    for peer in peers[:2]:
+        peer.update(InProcess(peers, peer.name), 0)
+    line = peers[0].update(InProcess(peers, "peer 0"), peers[0].next_wave())
+    assert told(line, peers[0]) == (
+        "turn 2 of 3: version 2, merged nobody; "
+        "nothing was merged: 'median' needs 2 other models that are new, and 1 can be had; they count at the next turn"
+    )
+    failed = told({**line, "failed": "out of memory"}, peers[0])
+    assert failed.endswith(f"the training failed: out of memory; {line['note']}")
+    assert told(peers[1].state.lines[0], peers[1]) == "turn 1 of 3: version 1, merged nobody"

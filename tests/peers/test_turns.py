@@ -1,6 +1,6 @@
 """When it is whose turn: others are made up, time is made up, and nobody waits longer than the timeout."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from peers.neighbours import Unreachable
 from peers.order import planned, waves
 from peers.peer import Peer
-from peers.turns import LONGEST, Turns, taken_before
+from peers.turns import LONGEST, SHORTEST, Turns, taken_before
 from peers.wire import Status, encode_status
 from tests.peers.toy_fixture import RUN, gathered, played, toy
 
@@ -192,3 +192,97 @@ def test_two_that_are_away_in_turns_are_waited_for_no_longer_than_one(tmp_path: 
     others = Alternating({name: needed[name] for name in ("peer 1", "peer 2")})
     assert others.turns_of(peer).wait()
     assert others.now <= 100 + 2 * LONGEST
+
+
+def test_one_that_waits_for_an_absent_one_itself_is_not_given_up_with_it(tmp_path: Path) -> None:
+    """Else two that are there would lose each other whenever a third does not come."""
+    peer = second_turn(tmp_path)
+    wave = peer.next_wave()
+    assert wave is not None
+    needed = taken_before(peer.experiment, wave)["peer 1"]
+    others = Others({"peer 1": needed - 1, "peer 2": None})
+    others.events = [(150.0, "peer 1", needed)]  # its own wait has ended at 100, and then it has trained
+    assert others.turns_of(peer).wait()
+    assert others.said == ["peer 2 has not answered for 100 s; it is waited for no longer"]
+    assert 150 <= others.now <= 150 + LONGEST
+
+
+def test_one_that_answers_and_never_gets_on_has_its_time_anew_once_for_each_that_is_silent(tmp_path: Path) -> None:
+    peer = second_turn(tmp_path)
+    others = Others({"peer 1": 0, "peer 2": None})
+    assert others.turns_of(peer).wait()
+    assert others.said == [
+        "peer 2 has not answered for 100 s; it is waited for no longer",
+        "peer 1 has taken no turn after its turn 0 for 100 s; it is waited for no longer",
+    ]
+    assert 200 <= others.now <= 200 + 2 * LONGEST
+
+
+class Scripted(Others):
+    """Peers each of which does not answer between certain moments."""
+
+    silent: Mapping[str, Sequence[tuple[float, float]]] = {}
+
+    def ask_all(self, questions: Mapping[str, bytes], *, limit: int, timeout: float) -> dict[str, bytes | Unreachable]:
+        answers = super().ask_all(questions, limit=limit, timeout=timeout)
+        for name in answers:
+            if any(begin <= self.now < end for begin, end in self.silent.get(name, ())):
+                answers[name] = Unreachable("gone")
+        return answers
+
+
+@pytest.mark.parametrize(("turn_at", "end"), [(None, 300.0), (260.0, 460.0)])
+def test_a_peer_that_is_silent_twice_gives_others_their_time_anew_twice_only_with_a_turn_in_between(
+    tmp_path: Path, turn_at: float | None, end: float
+) -> None:
+    """Peers 1 and 2 are given up at 100, and back at 200, when peer 3 is; then peer 2 is silent again."""
+    experiment = toy(4, 4, peers__order="shuffled", peers__turn_timeout=100.0)
+    peer = gathered(experiment, tmp_path)[0]
+    others = Scripted(dict.fromkeys(peer.others, 0))
+    others.silent = {"peer 1": [(0, 150)], "peer 2": [(0, 150), (250, float("inf"))]}
+    others.events = [] if turn_at is None else [(turn_at, "peer 1", 1)]
+    assert others.turns_of(peer).wait_for_the_end()
+    words = [line.removesuffix(" for 100 s; it is waited for no longer") for line in others.said]
+    assert words[:3] == [
+        "peer 1 has not answered", "peer 2 has not answered", "peer 3 has taken no turn after its turn 0"
+    ]  # fmt: skip
+    assert sorted(words[5:]) == [
+        f"peer 1 has taken no turn after its turn {0 if turn_at is None else 1}",
+        "peer 2 has not answered",
+    ]
+    assert end <= others.now <= end + 4 * LONGEST
+
+
+def test_who_answers_the_first_question_of_each_wait_and_no_other_costs_two_timeouts_and_not_one_a_turn(
+    tmp_path: Path,
+) -> None:
+    peer = second_turn(tmp_path)
+    others = Scripted({"peer 1": 0, "peer 2": 4})
+    turns = others.turns_of(peer)
+    for _ in range(8):
+        others.silent = {"peer 1": [(others.now + SHORTEST / 2, float("inf"))]}
+        assert turns.wait()
+    assert 200 <= others.now <= 200 + 2 * LONGEST
+    gone = "peer 1 has not answered for 100 s; it is waited for no longer"
+    assert others.said == [gone, "peer 1 is back, with 0 turns; it is waited for again", gone]
+    others.silent, others.turns["peer 1"] = {}, 4
+    assert turns.wait()
+    assert others.said[3:] == ["peer 1 is back, with 4 turns; it is waited for again"]
+
+
+def test_one_that_is_back_in_the_same_wait_has_its_time_anew(tmp_path: Path) -> None:
+    """It is not given up in the moment in which it is back."""
+    peer = second_turn(tmp_path)
+    wave = peer.next_wave()
+    assert wave is not None
+    needed = taken_before(peer.experiment, wave)
+    others = Scripted({"peer 1": needed["peer 1"] - 1, "peer 2": needed["peer 2"] - 1})
+    others.silent = {"peer 1": [(0, 120)]}
+    others.events = [(210.0, "peer 1", needed["peer 1"])]
+    assert others.turns_of(peer).wait()
+    assert others.said == [
+        "peer 1 has not answered for 100 s; it is waited for no longer",
+        f"peer 2 has taken no turn after its turn {needed['peer 2'] - 1} for 100 s; it is waited for no longer",
+        f"peer 1 is back, with {needed['peer 1'] - 1} turns; it is waited for again",
+    ]
+    assert 210 <= others.now <= 210 + 2 * LONGEST
