@@ -15,7 +15,7 @@ run: $(VENV)/.installed  ## install if needed, run the demo, write runs/demo/…
 	$(BIN)/psreval run
 
 test: $(VENV)/.installed-dev  ## install if needed, run the test suite (under 8 minutes on two cores)
-	$(RUN_ENV) $(BIN)/python -m pytest -m "not slow and not processes and not docker"
+	$(RUN_ENV) $(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not processes and not docker"
 
 test-slow: $(VENV)/.installed-dev  ## the long tests: learning on real images, the longest faults
 	$(RUN_ENV) $(BIN)/python -m pytest -m slow

@@ -12,14 +12,17 @@ A claim is decided by one interval and nothing else: **confirmed** if the whole 
 asserts, **refuted** if it lies wholly outside, **not decidable at this scale** otherwise. Intervals are Student's t
 over repeats of the training; every difference is paired by repeat, which shares records, partition, initial weights
 and test images. Where a smallest or largest over settings is printed, it is the one *seen*, biased away from the rest;
-its interval is not: the end that a lucky setting could break holds for all settings at once (Bonferroni).
+its interval is not: the end that a lucky setting could break holds for all settings at once (Bonferroni). Where one of
+several rules is chosen by the same numbers, the end that a lucky rule could break holds for all rules at once.
 """.strip()
 
 CAVEATS = """
 - All repeats share one partition and one test split: the intervals tell the luck of initial weights, of batches and of
   the order of initiators, not that of who holds what.
 - Equal local updates is equal work: the same passes over the same records. Equal bytes is not: FedAvg works longer
-  where BrainTorrent moves more, and shorter where it moves less.
+  where BrainTorrent moves more, and shorter where it moves less. Bytes are equal within 15 % on average over repeats;
+  in a single repeat they may differ by more, since the order of initiators decides what is new. A setting without such
+  a FedAvg is left out of claims at equal bytes, and named there.
 - FedAvg's and pooled clients begin each round with a fresh optimiser; BrainTorrent's peers keep theirs, as published.
   “fresh optimiser” is BrainTorrent without that advantage.
 - The aggregated model is nobody's: to have it, every peer must give its model once more. Those bytes are not counted.

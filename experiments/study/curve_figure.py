@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from common.folder import RunFolder
 from experiments.curves import Step, read_curve
 from experiments.drawing import styled
-from experiments.study.outcome import AS_MANY_BYTES, Trained, trained
+from experiments.study.outcome import AS_MANY_BYTES, Trained, by_updates, trained
 from experiments.study.points import Point, Value, at, known, seen, slug
 from experiments.study.results import Estimate, Result, estimated
 from experiments.study.sheet import Heading, Margins, nothing, panel_title, percent_axis, sheet
@@ -166,7 +166,8 @@ def _longest(cells: Sequence[Trained]) -> list[Trained]:
 
 
 def _plain(one: Trained) -> Trained:
-    return replace(one, name=one.name.replace(AS_MANY_BYTES, FEDAVG))
+    plain = one.name.replace(AS_MANY_BYTES, FEDAVG).replace(by_updates(one.way.updates), FEDAVG)
+    return replace(one, name=plain)
 
 
 def _range(points: Sequence[Point]) -> tuple[float, float]:

@@ -9,9 +9,11 @@ from experiments.drawing import RULE, styled
 from experiments.study.deciding import without_width
 from experiments.study.marks import baseline, upright
 from experiments.study.outcome import (
+    ABOUT,
     AS_MANY_BYTES,
     OWN,
     Trained,
+    by_updates,
     bytes_moved,
     local_updates,
     own_score,
@@ -31,8 +33,10 @@ from experiments.study.sheet import (
 from experiments.study.style import band_key, marker_key
 from experiments.study.way import ALONE, BRAINTORRENT, NOBODY, POOLED
 from experiments.study.way_looks import method_looks, short
+from experiments.wording import percent
 
 MOVED, MADE = "bytes moved", "local updates in all"
+_UPDATES = "local updates"
 
 
 def protocol_points(results: Sequence[Result]) -> list[Point]:
@@ -56,9 +60,7 @@ def draw_protocols(points: Sequence[Point], heading: Heading) -> list[tuple[str,
     beyond = any(not low <= end <= high for end in intervals)
     heading = heading.noting(
         measured_on(scores),
-        f"{AS_MANY_BYTES}: trained until it has moved what {BRAINTORRENT} moves; all others made as many local updates."
-        if AS_MANY_BYTES in there
-        else "",
+        _lengths(scores),
         f"{ALONE}: mean of the peers' own models." if ALONE in there else "",
         "Intervals that reach beyond a panel are cut at its edge." if beyond else "",
     )
@@ -96,6 +98,24 @@ def _limits(scores: Sequence[Point]) -> tuple[float, float]:
     low, high = min(single, default=0.0), max(single, default=1.0)
     reach = max(0.05, high - low)
     return max(-0.03, low - 0.35 * reach), min(1.03, high + 0.25 * reach)
+
+
+def _lengths(scores: Sequence[Point]) -> str:
+    """Return how long methods trained whose names say so, and the rest, in a note; empty where no name does."""
+    bytes_alike = [one for one in scores if str(one.where["method"]).startswith(AS_MANY_BYTES)]
+    neither = [one for one in scores if str(one.where["method"]).startswith(by_updates(_number(one.where[_UPDATES])))]
+    rest = [one for one in scores if one not in bytes_alike and one not in neither]
+    told = []
+    if bytes_alike:
+        told.append(
+            f"{AS_MANY_BYTES}: trained until it has moved what {BRAINTORRENT} moves, within {percent(ABOUT, 0)} on "
+            "average over repeats."
+        )
+    for updates in sorted({_number(one.where[_UPDATES]) for one in neither}):
+        told.append(f"{by_updates(updates)}: as many neither in bytes nor in local updates.")
+    if told and len({one.where[_UPDATES] for one in rest}) == 1:
+        told.append("All others made as many local updates.")
+    return " ".join(told)
 
 
 def _points(cell: Trained) -> list[Point]:

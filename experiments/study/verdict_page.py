@@ -29,11 +29,14 @@ from experiments.study.combinations import (
 )
 from experiments.study.deciding import without_width
 from experiments.study.evidence import Numbers, flagged, unique
+from experiments.study.outcome import task_of
 from experiments.study.provenance import provenance
 from experiments.study.results import Estimate, Result, estimated
+from experiments.study.way import way_of
 
 NAMED = 3
 """Rivals that a tie names; the rest are counted."""
+UNATTACKED = "Nothing was attacked, so nothing is known of robustness."
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def verdict_page(
     """
     found = unique(results)
     boards = scenarios(combinations(found))
+    compared = ways_compared(found, bool(figures)) if headline(boards) == UNATTACKED else ""
     repeats = len({result.cell.repeat for result in found})
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -131,7 +135,8 @@ def verdict_page(
         title=title or "Study",
         description=description,
         scale=wording.sentence(scale),
-        headline=headline(boards),
+        headline=compared or headline(boards),
+        compared=bool(compared),
         done=len(results),
         cells=cells if cells is not None else len(results) + len(failures),
         repeats=repeats,
@@ -155,7 +160,7 @@ def headline(boards: Mapping[Scenario, Sequence[Combination]]) -> str:
     if not boards:
         return "No cell is finished yet."
     if not tried:
-        return "Nothing was attacked, so nothing is known of robustness."
+        return UNATTACKED
     if len(tried) > 1:
         clear = sum(one.clear for one in tried)
         where = f"in {clear} of {len(tried)} scenarios" if clear else f"in any of {len(tried)} scenarios"
@@ -171,6 +176,26 @@ def headline(boards: Mapping[Scenario, Sequence[Combination]]) -> str:
     alike = (only.winner, *only.rivals)
     who = _named(alike) if len(alike) <= NAMED else f"{len(alike)} of {only.tried} combinations"
     return f"No clear winner in the worst case: {who} tie at about {left}."
+
+
+def ways_compared(results: Sequence[Result], drawn: bool) -> str:
+    """Return what a study compares whose cells train without a server; empty where none does.
+
+    Args:
+        results: its finished cells, none of them attacked at inference.
+        drawn: whether figures stand on the page.
+    """
+    if not any(result.cell.experiment.protocol == "braintorrent" for result in results):
+        return ""
+    ways = [way_of(result.cell.experiment) for result in results]
+    methods = len({way.method for way in ways})
+    what = f"{methods} ways to train together" if methods > 1 else "One way to train together"
+    honest = " and without" if any(not way.abuse for way in ways) else ""
+    abused = f", with{honest} peers that misbehave," if any(way.abuse for way in ways) else ""
+    scores = wording.listed(sorted({task_of(result) for result in results}, key=str.lower))
+    return (
+        f"{what}{abused} scored by {scores} on unchanged test images: see the {'figures and ' if drawn else ''}tables."
+    )
 
 
 def drawing(figure: str) -> Markup:

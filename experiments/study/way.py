@@ -54,6 +54,8 @@ def _method(experiment: Experiment) -> str:
         if len(experiment.roster()) == 1:
             return POOLED
         return FEDAVG if rule == "fedavg" else f"server, {rule}"
+    if experiment.protocol == "secure":
+        return f"secure, {experiment.secure.rule}"
     if peers.merge == "alone":
         return ALONE
     capped = (peers.records_limit is not None, peers.refuse_repeats)

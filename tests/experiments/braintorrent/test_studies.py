@@ -1,6 +1,8 @@
 """BrainTorrent's studies: what is compared is comparable, by construction."""
 
+import random
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 
 import pytest
@@ -8,7 +10,9 @@ import pytest
 from experiments.braintorrent.publish import HERE, STUDIES
 from experiments.study.description import load_study
 from experiments.study.grid import Cell, cells_of
+from experiments.study.outcome import as_many
 from experiments.study.way import ALONE, BRAINTORRENT, FEDAVG, FRESH, POOLED, way_of
+from peers.order import waves
 
 SCALES = ("small", "paper", "tiny")
 
@@ -71,16 +75,12 @@ def test_fedavg_moves_braintorrents_bytes_in_the_rounds_that_it_gets(name: str, 
             assert cell.experiment.federation.rounds == pytest.approx(moved / (2 * peers), abs=0.51)
 
 
-def simulated(peers: int, updates: int, seed: int) -> int:
+def pulled_in(turns: Iterable[int], peers: int) -> int:
     """Return the models pulled in one order of initiators: each merges what is newer than what it merged last."""
-    import random
-
-    chance = random.Random(seed)
     version = [1] * peers
     merged = [[0] * peers for _ in range(peers)]
     pulled = 0
-    for _ in range((updates - 1) * peers):
-        one = chance.randrange(peers)
+    for one in turns:
         for other in range(peers):
             if other != one and version[other] > merged[one][other]:
                 merged[one][other] = version[other]
@@ -91,8 +91,49 @@ def simulated(peers: int, updates: int, seed: int) -> int:
 
 @pytest.mark.parametrize(("peers", "updates"), [(4, 12), (10, 5), (20, 3)])
 def test_the_formula_for_braintorrents_bytes(peers: int, updates: int) -> None:
-    counts = [simulated(peers, updates, seed) for seed in range(200)]
+    counts = []
+    for seed in range(200):
+        chance = random.Random(seed)
+        counts.append(pulled_in([chance.randrange(peers) for _ in range((updates - 1) * peers)], peers))
     assert sum(counts) / len(counts) == pytest.approx(peers * (peers - 1) * (2 * updates - 1) / 4, rel=0.03)
+
+
+def ratios(name: str, scale: str) -> dict[tuple[int, str], list[list[float]]]:
+    """Return how many times BrainTorrent's bytes each FedAvg of a setting moves, repeat by repeat, from the orders.
+
+    A model is as long on either way; what else is said is left out.
+    """
+    moved: dict[tuple[int, str], dict[int, int]] = {}
+    servers: dict[tuple[int, str], dict[int, list[int]]] = {}
+    for cell in cells(name, scale):
+        way = way_of(cell.experiment)
+        place = way.peers, way.split
+        if way.method == BRAINTORRENT:
+            turns = [one for wave in waves(cell.experiment)[1:] for one in wave]
+            moved.setdefault(place, {})[cell.repeat] = pulled_in(turns, way.peers)
+        elif way.method == FEDAVG:
+            servers.setdefault(place, {}).setdefault(way.updates, []).append(cell.repeat)
+    return {
+        place: [[2 * place[0] * updates / moved[place][one] for one in repeats] for updates, repeats in found.items()]
+        for place, found in servers.items()
+    }
+
+
+@pytest.mark.parametrize(("name", "settings"), [("dice", 4), ("accuracy", 2)])
+def test_every_setting_has_a_fedavg_that_moved_as_many_bytes_by_the_orders_of_its_seeds(
+    name: str, settings: int
+) -> None:
+    found = ratios(name, "small")
+    assert len(found) == settings
+    assert all(len(one) == 5 for lengths in found.values() for one in lengths)
+    for place, lengths in found.items():
+        assert sum(as_many(one) for one in lengths) == 1, (place, lengths)
+
+
+def test_among_four_peers_single_repeats_differ_by_more_than_15_per_cent() -> None:
+    """Why the mean over repeats decides."""
+    (one,) = [one for one in ratios("dice", "small")[4, "uniform"] if as_many(one)]
+    assert max(one) > 1.15
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -78,11 +78,11 @@ def result(
     rows = [_row("fp32", metric, value), _row("int8", metric, value)]
     if experiment.protocol != "server":
         score = value if own is None else own
-        peers = [
+        owned = [
             {"name": client.name, "honest": client.misbehaviour is None, "value": score, "n": 100}
             for client in experiment.roster()
         ]
-        (path / "peers.json").write_text(json.dumps({"metric": metric, "peers": peers}))
+        (path / "peers.json").write_text(json.dumps({"metric": metric, "peers": owned}))
     return Result(
         cell=Cell(study, {"method": method, "peers": str(peers)}, repeat, experiment),
         setting=setting_of(experiment),

@@ -26,6 +26,14 @@ def test_of_one_method_the_longest_curve_counts_under_its_plain_name(tmp_path: P
     assert not [one for one in points if "bytes" in str(one.where["method"])]
 
 
+def test_fedavg_of_any_length_is_one_curve(tmp_path: Path) -> None:
+    cells = [result(tmp_path, "BrainTorrent", 10, 0.8)]
+    cells += [result(tmp_path, "FedAvg", 10, 0.8, updates=updates) for updates in (6, 12, 30)]
+    points = at(curve_points(cells), axis=UPDATES)
+    assert {one.where["method"] for one in points} == {"BrainTorrent", "FedAvg"}
+    assert len(at(points, method="FedAvg")) == 30
+
+
 def test_peers_that_merge_nothing_are_drawn_by_their_own_models(tmp_path: Path) -> None:
     points = known(curve_points([result(tmp_path, "alone", 4, 0.8, curve=[0.5, 0.7])]))
     assert [estimate.mean for _, estimate in points] == [pytest.approx(value) for value in (0.48, 0.48, 0.68, 0.68)]

@@ -76,7 +76,14 @@ def test_ratios_of_bytes_are_paired_by_repeat(tmp_path: Path) -> None:
     assert bytes_ratio(fedavg, braintorrent) == {0: 240 / 240, 1: 480 / 240}
 
 
-def test_as_many_bytes_means_within_15_per_cent_in_every_repeat() -> None:
-    assert as_many([0.9, 1.1])
-    assert not as_many([1.0, 1.2])
+def test_as_many_bytes_means_within_15_per_cent_on_average_over_repeats() -> None:
+    assert as_many([0.92, 0.89, 1.07, 1.46, 0.98])  # four peers: the luck of the order
+    assert as_many([0.8, 1.2])
+    assert not as_many([1.0, 1.4])
+    assert not as_many([0.6, 1.0])
     assert not as_many([])
+
+
+def test_fedavg_with_as_many_updates_is_fedavg_though_its_bytes_are_as_many_too(tmp_path: Path) -> None:
+    cells = [result(tmp_path, method, 5, 0.8, moved=100) for method in ("BrainTorrent", "FedAvg")]
+    assert [one.name for one in trained(cells)] == ["BrainTorrent", "FedAvg"]

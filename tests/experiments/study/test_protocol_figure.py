@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from experiments.study.points import at, known
 from experiments.study.protocol_figure import MADE, MOVED, draw_protocols, protocol_points
 from experiments.study.sheet import Heading
@@ -59,3 +61,34 @@ def test_intervals_wider_than_the_panel_are_cut_and_said_to_be(tmp_path: Path) -
             low <= float(y) <= high for line in figure.axes[0].lines for y in line.get_ydata() if beyond is False
         )
         assert any("cut at its edge" in text.get_text() for text in figure.texts) is beyond
+
+
+@pytest.mark.parametrize(
+    ("lengths", "note"),
+    [
+        ([6], ""),
+        (
+            [6, 12],
+            "FedAvg, as many bytes: trained until it has moved what BrainTorrent moves, within 15 % on average over "
+            "repeats. All others made as many local updates.",
+        ),
+        ([6, 30], "FedAvg, 30 updates: as many neither in bytes nor in local updates. All others made as many local "
+                  "updates."),
+    ],
+)  # fmt: skip
+def test_the_note_tells_how_long_methods_trained_also_where_bytes_differ(
+    tmp_path: Path, lengths: list[int], note: str
+) -> None:
+    cells = [result(tmp_path, "BrainTorrent", 10, 0.8)]
+    cells += [result(tmp_path, "FedAvg", 10, 0.8, updates=updates) for updates in lengths]
+    [(_, figure)] = draw_protocols(protocol_points(cells), Heading("t"))
+    told = " ".join(" ".join(text.get_text() for text in figure.texts).split())
+    assert note in told
+    assert ("All others" in told) is bool(note)
+
+
+def test_no_note_calls_lengths_equal_that_differ(tmp_path: Path) -> None:
+    cells = [result(tmp_path, "BrainTorrent", 10, 0.8), result(tmp_path, "FedAvg", 10, 0.8, updates=12)]
+    cells.append(result(tmp_path, "alone", 10, 0.8, updates=9))
+    [(_, figure)] = draw_protocols(protocol_points(cells), Heading("t"))
+    assert not any("All others" in text.get_text() for text in figure.texts)

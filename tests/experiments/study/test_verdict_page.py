@@ -1,12 +1,15 @@
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 from markupsafe import Markup
 
+from experiments.study.grid import Cell
 from experiments.study.results import Result
 from experiments.study.verdict_page import drawing, verdict_page
+from tests.experiments.study import made_up_ways
 from tests.experiments.study.made_up import experiment, result
 
 WOBBLE = (-0.01, 0.0, 0.01)
@@ -28,6 +31,10 @@ def study(robust: float = 0.5, repeats: int = 3, **described: object) -> list[Re
         for trained, clean, worst in ((None, 0.8, 0.1), (("pgd", 0.2), 0.7, robust))
         for repeat in range(repeats)
     ]
+
+
+def peers_cells(folder: Path) -> list[Cell]:
+    return [made_up_ways.result(folder, "BrainTorrent", 4, 0.8, repeat=repeat).cell for repeat in range(3)]
 
 
 def headline(page: str) -> str:
@@ -157,3 +164,36 @@ def test_figures_are_inline_and_a_missing_one_is_a_sentence() -> None:
     page = verdict_page("Study", study(), {"First.": SVG, "Second.": "Nothing yet."}, [])
     assert "<b>Figure 1.</b> First." in page
     assert "<p>Nothing yet.</p>" in page
+
+
+def test_a_study_of_protocols_says_what_it_compares_instead_of_who_is_best(tmp_path: Path) -> None:
+    drawn = {"Scores": SVG}
+    page = verdict_page("Study", made_up_ways.whole(tmp_path, repeats=2), drawn, [])
+    assert headline(page) == (
+        "5 ways to train together, with and without peers that misbehave, scored by Dice on unchanged test images: "
+        "see the figures and tables."
+    )
+    assert "Nothing was attacked" not in page
+    assert "Which is best" not in page
+    assert 'href="#best"' not in page
+    assert "strongest attack" not in page
+    assert "All combinations" in page
+    parser = Nesting()
+    parser.feed(page)
+    assert parser.open == []
+    single = [made_up_ways.result(tmp_path, "BrainTorrent", 4, 0.8, dice=False)]
+    sentence = "One way to train together scored by accuracy on unchanged test images: see the tables."
+    assert headline(verdict_page("Study", single, {}, [])) == sentence
+
+
+def test_peers_that_were_attacked_are_judged_like_all_others(tmp_path: Path) -> None:
+    attacked = [replace(one, cell=cell) for one, cell in zip(study()[:3], peers_cells(tmp_path), strict=True)]
+    page = verdict_page("Study", attacked, {}, [])
+    assert "in the worst case" in headline(page)
+    assert "Which is best" in page
+
+
+def test_with_a_server_alone_that_nothing_was_attacked_stays_the_answer(tmp_path: Path) -> None:
+    page = verdict_page("Study", [made_up_ways.result(tmp_path, "FedAvg", 4, 0.8)], {}, [])
+    assert headline(page) == "Nothing was attacked, so nothing is known of robustness."
+    assert "Which is best" in page

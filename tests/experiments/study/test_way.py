@@ -24,6 +24,7 @@ def test_one_client_of_a_server_is_pooled_training_whatever_the_partition() -> N
     [
         (experiment(), "FedAvg"),
         (experiment(federation={"rounds": 5, "aggregation": "median"}), "server, median"),
+        (experiment(protocol="secure", clients=[{"count": 5}]), "secure, rsa"),
         (peers(), "BrainTorrent"),
         (peers("alone"), "alone"),
         (peers("krum"), "BrainTorrent, krum"),
