@@ -6,7 +6,7 @@ what the protocol makes public is here.
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class Verified:
         names: peer's number → its name.
         keys: peer's number → the public key that its signatures were checked with, in hexadecimal.
         accepted: the peers whose updates are in the sum.
-        culprits: who cheated, when, and how that is seen.
+        culprits: who cheated, when, and how that is seen; none whom only the writer of the file may have made one, by
+            leaving out what others said last.
         silent: peer → the phase since which it said nothing.
         sum: [size]; None: the round was aborted.
         aborted: why; empty: it was not.
@@ -100,10 +101,11 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
     try:
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         ruling, names = _round(lines[0], keys)
-        boards = list(_boards(lines[1:]))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        boards = list(_boards(lines[1:], ruling.context.keys))
+    except (UserError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
         raise UserError(f"{path} is not the transcript of a round ({type(error).__name__}: {error})") from None
-    aborted, place = "", 0
+    aborted, place, sure = "", 0, 0
+    most = max(1, len(names) - 2 * ruling.layout.faults)
     try:
         for phase, take in ruling.steps():
             if place == len(boards):
@@ -113,6 +115,8 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
             if told != phase:
                 raise UserError(f"{path} has the phase '{told}' where '{phase}' belongs; it has been changed")
             _check_signatures(path, ruling, phase, board)
+            if len(board.said) >= most:  # their signatures are on all that was said before
+                sure = len(ruling.culprits)
             take(board)
     except AbortedError as why:
         aborted = str(why)
@@ -122,16 +126,20 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
     signed = () if aborted else tuple(
         peer for peer, message in sorted(boards[-1][1].said.items()) if message.body == digest
     )  # fmt: skip
+    attested = len(signed) >= most
+    twice = {peer for _, board in boards for peer in board.twice}
     return Verified(
         names=names,
         keys={peer: key.public_bytes_raw().hex() for peer, key in ruling.context.keys.items()},
         accepted=tuple(ruling.dealers),
-        culprits=tuple(ruling.culprits),
+        culprits=tuple(
+            one for number, one in enumerate(ruling.culprits) if attested or number < sure or one.peer in twice
+        ),
         silent=dict(ruling.silent),
         sum=None if aborted else ruling.result(),
         aborted=aborted,
         signed=signed,
-        attested=len(signed) >= max(1, len(names) - 2 * ruling.layout.faults),
+        attested=attested,
     )
 
 
@@ -143,6 +151,8 @@ def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[R
     for number, raw in public.items():
         if keys is not None and keys.get(names[number]) != raw:
             raise ValueError(f"the key of '{names[number]}' is not the one that is known")
+    if keys is not None and (missing := sorted(keys.keys() - names.values())):
+        raise ValueError(f"'{missing[0]}', whose key is known, is not among its peers")
     if len(set(public.values())) < len(public) or len(set(names.values())) < len(told["peers"]):
         raise ValueError("two peers have the same name, number or key")
     sizes = told["layout"]
@@ -160,17 +170,24 @@ def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[R
     return Ruling(context, Columns(layout, int(told["size"])), [int(peer) for peer in told["members"]]), names
 
 
-def _boards(lines: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Board]]:
+def _boards(lines: Sequence[Mapping[str, Any]], peers: Collection[int]) -> Iterator[tuple[str, Board]]:
     messages: dict[int, list[Message]] = {}
+    phases: set[str] = set()
     for line in lines:
+        phases.add(str(line["phase"]))
+        if len(phases) > 1:
+            raise ValueError(f"a message of '{max(phases)}' among those of '{min(phases)}'")
         if line.get("end"):
-            said = {sender: told[0] for sender, told in sorted(messages.items()) if len(told) == 1}
-            twice = {sender: (told[0], told[1]) for sender, told in sorted(messages.items()) if len(told) > 1}
+            said = {sender: one[0] for sender, one in sorted(messages.items()) if len(one) == 1}
+            twice = {sender: (one[0], one[1]) for sender, one in sorted(messages.items()) if len(one) > 1}
             yield str(line["phase"]), Board(said, twice)
-            messages = {}
+            messages, phases = {}, set()
             continue
         message = Message(int(line["sender"]), _bytes(line["body"]), _bytes(line["signature"]))
-        messages.setdefault(message.sender, []).append(message)
+        told = messages.setdefault(message.sender, [])
+        if message.sender not in peers or len(told) == 2:
+            raise ValueError(f"a message of peer {message.sender} that cannot be")
+        told.append(message)
     if messages:
         raise ValueError("it ends in the middle of a phase")
 
