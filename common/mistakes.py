@@ -1,5 +1,6 @@
 """Mistakes in a description, each as one sentence that names the key, the value and the remedy."""
 
+import re
 import typing
 from typing import Any
 
@@ -20,6 +21,9 @@ def sentence(problem: dict[str, Any], kind: type[BaseModel]) -> str:
     if fault == "missing":
         return f"{place}: is required"
     message = _PLAINLY.get(fault, message)
+    if fault == "literal_error" and isinstance(value, str):
+        nearest = suggest(value, re.findall("'([^']*)'", str(problem["ctx"]["expected"])))
+        message += nearest if "did you mean" in nearest else ""  # all that are known are named already
     if isinstance(value, BaseModel | dict | list | tuple):
         return f"{place}: {message}" if place else message
     shown = f"'{value}'" if isinstance(value, str) else value

@@ -15,6 +15,11 @@ from common.mistakes import sentence
         ({"data": "phantom"}, "data = 'phantom': write a table: [section] and its keys below, or { key = value }"),
         ({"evaluation": {"generators": [{}]}}, "evaluation.generators.0.name: is required"),
         ({"thresholds": {"accuracy": 80}}, "thresholds.accuracy = 80: is above 1; write 0.8 for 80 per cent"),
+        (
+            {"protocol": "secur"},
+            "protocol = 'secur': input should be 'server', 'braintorrent' or 'secure'; did you mean 'secure'?",
+        ),
+        ({"protocol": "x"}, "protocol = 'x': input should be 'server', 'braintorrent' or 'secure'"),
         ({"federation": {"rounds": True}}, "federation.rounds = True: is not a number"),
     ],
 )
