@@ -17,7 +17,7 @@ ALL = [
     packed(3, faults=0, coalition=1, field=SMALL),
     packed(12, faults=1, coalition=2, field=LARGE),
     packed(100, faults=20, coalition=20, field=SMALL),
-    packed(100, faults=5, coalition=3, field=LARGE),
+    packed(100, faults=3, coalition=5, field=LARGE),
     committee(10, 5, faults=1, coalition=1, field=SMALL),
 ]
 LAYOUT = st.sampled_from(ALL)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from peers.secure.broadcast import Board
 from peers.secure.cheats import Crooked, FalseComplainer, Liar, Silent, SilentAfterDealing, Spoiler, Withholder
+from peers.secure.checks import fingerprint
 from peers.secure.columns import Columns
 from peers.secure.deal import Deal
 from peers.secure.field import SMALL
@@ -22,6 +23,7 @@ from peers.secure.messages import Message
 from peers.secure.party import Outcome, Player, Talk
 from peers.secure.ruling import AbortedError, Culprit, Ruling, joined, split
 from peers.secure.sharing import pack
+from peers.secure.stream import Stream
 from tests.peers.secure.rounds import NINE, SIZE, a_round, agreed, context_of, entropy_of, votes
 
 PRIME = SMALL.modulus
@@ -622,6 +624,17 @@ def test_a_dealer_whose_part_of_the_beacon_is_on_no_polynomial_is_convicted() ->
     assert ruling.dealers == [0, 1, 2, 3, 4, 5, 7, 8]
 
 
+def test_a_second_beacon_that_cannot_be_read_ends_the_round_and_convicts_nobody() -> None:
+    """The checks have shown that it was dealt well: more members lie than may cheat."""
+    told = opened("beacon 2")
+    for place in (0, 3, 7):
+        told[place][5 * 6 + 2] = (told[place][5 * 6 + 2] + place + 1) % PRIME
+    ruling = before("beacon 2")
+    with pytest.raises(AbortedError, match="what peers 6 dealt cannot be read"):
+        ruling.take_beacon(board({peer: raw(one) for peer, one in told.items()}), 1)
+    assert not ruling.culprits
+
+
 # --- checks
 
 
@@ -667,6 +680,17 @@ def test_a_member_that_lied_convicts_itself_with_the_part_that_it_shows() -> Non
     ]  # and not twice
     assert ruling.dealers == [peer for peer in range(9) if peer != 7]
     assert 7 not in ruling.active
+
+
+def test_all_that_are_accused_are_judged() -> None:
+    def lie(body: bytes) -> bytes:
+        return raw([numbers(body)[0] ^ 1, *numbers(body)[1:]])
+
+    ruling = ruled("checks", {"checks": both(saying(6, lie), saying(7, lie))})
+    assert ruling.accused() == [6, 7]
+    ruling.take_evidence(board({6: joined([part(0, 6)]), 7: joined([part(0, 7)])}))
+    assert [culprit.peer for culprit in ruling.culprits] == [6, 7]
+    assert ruling.dealers == [0, 1, 2, 3, 4, 5, 8]
 
 
 @pytest.mark.parametrize(
@@ -726,11 +750,38 @@ def test_who_gives_a_wrong_fingerprint_is_convicted_or_there_is_no_sum(lies: dic
     assert ruling.dealers == list(range(9))
 
 
+@pytest.mark.parametrize("liars", [(), (0,), (8,), (0, 1), (3, 8)])
+def test_all_that_give_wrong_fingerprints_are_convicted(liars: tuple[int, ...]) -> None:
+    ruling = before("fingerprints")
+    lies = [saying(liar, lambda body: raw([numbers(body)[0] ^ 1, *numbers(body)[1:]])) for liar in liars]
+    ruling.take_fingerprints(both(*lies)(dict(honest().boards)["fingerprints"]))
+    assert ruling.culprits == [Culprit(liar, "fingerprints", "gave a wrong share of the sum") for liar in liars]
+
+
 @pytest.mark.parametrize("change", [lambda body: bytes(len(body)), lambda body: body[:4] + body[:4] + body[8:]])
 def test_a_share_of_the_sum_that_was_not_committed_to_is_not_taken(change: Callable[[bytes], bytes]) -> None:
     ruling = ruled("rows", {"rows": saying(LIAR, change)})
     assert ruling.culprits == [Culprit(LIAR, "rows", "showed another share of the sum than it had committed to")]
     assert ruling.wanted() == [3]
+
+
+def test_a_share_that_fits_its_fingerprint_and_was_not_committed_to_is_not_taken() -> None:
+    """Who knows the beacon finds many that do: that is why all commit before it is opened."""
+    ruling = before("rows")
+    coefficients = Stream(SMALL, ruling.beacon, "fingerprint").draw(2, SIZE)
+    one, other = ([int(number) for number in row[:3]] for row in coefficients)
+    by = [(one[place - 2] * other[place - 1] - one[place - 1] * other[place - 2]) % PRIME for place in range(3)]
+
+    def moved(body: bytes) -> bytes:
+        return raw([(number + more) % PRIME for number, more in zip(numbers(body), by + [0] * (SIZE - 3), strict=True)])
+
+    told = dict(honest().boards)["rows"]
+    wrong = SMALL.from_bytes(moved(told.said[LIAR].body), SIZE)
+    assert fingerprint(SMALL, ruling.beacon, 2, wrong).tolist() == numbers(
+        dict(honest().boards)["fingerprints"].said[LIAR].body
+    )
+    ruling.take_rows(saying(LIAR, moved)(told))
+    assert ruling.culprits == [Culprit(LIAR, "rows", "showed another share of the sum than it had committed to")]
 
 
 def test_a_share_that_was_committed_to_and_does_not_fit_its_fingerprint_is_not_taken() -> None:

@@ -63,7 +63,7 @@ def test_signs_of_a_round_are_the_mean_of_the_signs() -> None:
 @EACH
 def test_sums_of_a_hundred_peers_are_read_from_the_field_without_wrapping(rule: Rule, field: object) -> None:
     arithmetic = SMALL if field is SMALL else LARGE
-    assert packed(100, faults=5, coalition=3, field=arithmetic).peers < arithmetic.modulus // 2
+    assert packed(100, faults=3, coalition=5, field=arithmetic).peers < arithmetic.modulus // 2
     for sign in (1, -1):
         votes = np.full((100, 3), sign)
         total = arithmetic.total(arithmetic.elements(votes), axis=0)
