@@ -85,6 +85,8 @@ CHEATS: dict[str, dict[int, type[Player]]] = {
     },
     "tongues at the end": {0: FingerprintTongues},
     "many": dict.fromkeys((0, 1, 2), SumLiar),  # too many: there is no sum
+    "tongues and then an end": {0: KeyTongues, 1: Silent, 2: Silent},
+    "a culprit and then an end": {0: Withholder, 1: SilentAfterDealing, 2: SilentAfterDealing},
     "gone": dict.fromkeys((0, 1, 2, 3), Silent),
 }  # fmt: skip
 
@@ -252,6 +254,26 @@ def test_a_line_that_is_taken_out_moved_doubled_or_put_elsewhere_is_refused(path
         told[place], told[other] = told[other], told[place]
     else:
         del told[lot.choice(ends)]
+    refused(path, told)
+
+
+@pytest.mark.parametrize("phase", ["keys", "checks", "results"])
+def test_what_an_honest_peer_did_not_sign_makes_it_no_culprit(path: Path, phase: str) -> None:
+    """Least of all at the end, where nothing that is signed afterwards tells that it said one thing only."""
+    for signature in (bytes(64), base64.b64decode(lines()[places(lines(), phase)[0]]["signature"])):
+        told = lines()
+        here = places(told, phase)[1]
+        second = {"body": "AAAA", "signature": base64.b64encode(signature).decode()}
+        assert "is not signed by it" in refused(path, [*told[:here], told[here] | second, *told[here:]])
+
+
+@pytest.mark.parametrize("junk", ["?", " ", "\n", "ä", "==", "="])
+@pytest.mark.parametrize("what", ["body", "signature"])
+def test_what_stands_for_no_byte_is_refused(path: Path, what: str, junk: str) -> None:
+    """Else one and the same round would have many transcripts."""
+    told = lines()
+    line = told[places(told, "checks")[0]]
+    line[what] = line[what][:8] + junk + line[what][8:]
     refused(path, told)
 
 
@@ -425,6 +447,7 @@ HEADS: dict[str, Callable[[Line], object]] = {
     "a larger update": lambda head: head.update(size=SIZE + 1),
     "a smaller update": lambda head: head.update(size=SIZE - 1),
     "an update of nothing": lambda head: head.update(size=0),
+    "an update without end": lambda head: head.update(size=10**18),
     "an update of less": lambda head: head.update(size=-1),
     "no size": lambda head: head.pop("size"),
     "no faults": lambda head: head["layout"].pop("faults"),
@@ -608,17 +631,18 @@ def test_a_round_without_one_that_was_excluded_before_names_it(path: Path) -> No
     refused(path, lines)
 
 
-def test_one_peer_cannot_play_all_the_others(path: Path) -> None:
-    """With its own key for all of them, which is known under its own name."""
+@pytest.mark.parametrize(("names", "keys"), [(dict.fromkeys(range(5), "anna"), {"anna": KNOWN["anna"]}), (NAMES, None)])
+def test_one_peer_cannot_play_all_the_others(path: Path, names: dict[int, str], keys: dict[str, bytes] | None) -> None:
+    """With its own key for all of them: under its own name, which is known, or under everyone's."""
     key = keys_of(5)[0]
     context = Context(outcome().ruling.context.run, 1, dict.fromkeys(range(5), key.public_key()))
     columns, told = Columns(FIVE, SIZE), SMALL.elements(votes(5, SIZE))
     ended = simulate(
         {peer: play(peer, key, context, columns, tuple(range(5)), told[peer], entropy_of(peer)) for peer in range(5)}
     )[0]
-    write_transcript(path, ended.ruling, ended.boards, dict.fromkeys(range(5), "anna"))
-    with pytest.raises(UserError):
-        verify_transcript(path, KNOWN)
+    write_transcript(path, ended.ruling, ended.boards, names)
+    with pytest.raises(UserError, match="two peers have the same name, number or key"):
+        verify_transcript(path, keys)
 
 
 # --- what is not in it
@@ -629,11 +653,6 @@ def bodies(cheats: str) -> bytes:
     told = lines(cheats)
     here = places(told, last=True)
     return b"|".join(base64.b64decode(told[place][what]) for place in here for what in ("body", "signature"))
-
-
-def deal_of(dealer: int) -> Deal:
-    secrets = pack(SMALL, SMALL.elements(votes(5, SIZE)[dealer]), FIVE.packing, filler=1)
-    return Deal(outcome().ruling.context.binding, dealer, Columns(FIVE, SIZE), secrets, entropy_of(dealer))
 
 
 HONEST = [1, 2, 3, 4]
