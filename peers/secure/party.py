@@ -160,7 +160,7 @@ class Player:
         """Open what shows whether updates are allowed; whoever is accused shows its parts."""
         ruling, holding = self.ruling, self.holding
         numbers = None
-        if holding is not None:
+        if holding is not None and ruling.challenge is not None:
             dealers = ruling.dealers
             numbers = scalars(self.columns, ruling.challenge, holding.updates(dealers), holding.small(dealers))
         yield from self.say("checks", self.raw(numbers), ruling.take_scalars)

@@ -18,7 +18,7 @@ from peers.secure.columns import Columns
 from peers.secure.context import Context
 from peers.secure.envelope import PUBLIC_BYTES
 from peers.secure.field import Elements
-from peers.secure.labels import BEACON, HEAD
+from peers.secure.labels import BEACON, HEAD, RESULT
 from peers.secure.layout import Layout
 from peers.secure.opening import Opened, opened_each
 from peers.secure.part import Part, read_part
@@ -78,7 +78,7 @@ class Ruling:
         self.complaints: list[tuple[int, int]] = []
         self.shown: dict[tuple[int, int], tuple[Part, bytes]] = {}
         self.beacon = b""
-        self.challenge = Challenge.drawn(columns, bytes(32))
+        self.challenge: Challenge | None = None
         self.accusations: list[tuple[int, int]] = []
         self.sums: dict[int, bytes] = {}
         self.rows: dict[int, Elements] = {}
@@ -331,7 +331,8 @@ class Ruling:
     def result_digest(self) -> bytes:
         """Return the hash that all sign."""
         accepted = b"".join(dealer.to_bytes(4, "big") for dealer in self.dealers)
-        return hashlib.sha256(HEAD + accepted + self.layout.field.to_bytes(self.result())).digest()
+        raw = self.layout.field.to_bytes(self.result())
+        return hashlib.sha256(RESULT + self.context.binding + accepted + raw).digest()
 
     def liars(self) -> int:
         """Return how many members may still be lying: each that is silent or was caught counts half."""
