@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from attacks.poison import adversarial_copies, chosen
 from clients.honest import Honest, Setting
 from clients.options import Attack, Budget, Count, Fraction
-from common.config import AdversarialTraining as Table
+from common.description import AdversarialTraining as Table
 from common.records import Records, as_float, replace
 
 

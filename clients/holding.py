@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clients.hospital import Hospital
-from common.config import Data, Experiment
+from common.config import Experiment
 from common.data import HOSPITAL_PARTS, PARTS, Dataset, partition, prepare
+from common.description import Data
 from common.records import Records
 
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from common.config import Client, Experiment
+from common.config import Experiment
+from common.description import Client
 from common.errors import UserError
 from common.optimizer_state import KeptOptimizer
 from common.privacy import Ledger, Plan

@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import tomli_w
 from pydantic import Field, field_validator, model_validator
 
-from common.config import AdversarialTraining, Client, Data, Experiment, Privacy
+from common.config import Experiment
 from common.data import partition, prepare
+from common.description import AdversarialTraining, Client, Data, Privacy
 from common.folder import write_text
 from common.loading import is_reference
 from common.privacy import calibrate

@@ -24,7 +24,8 @@ from clients.holding import Holding, hospital_holding, simulated_holding
 from clients.hospital import Hospital, load_hospital, local_name
 from clients.image_facts import ImageFacts
 from clients.memory import InFlower, InFolder, Memory, run_key
-from common.config import Client, Compression, Evaluation, Experiment, Model, Thresholds
+from common.config import Experiment
+from common.description import Client, Compression, Evaluation, Model, Thresholds
 from common.errors import UserError
 from common.loading import is_reference
 from common.models import build

@@ -6,7 +6,8 @@ from clients.holding import Holding
 from clients.honest import Setting
 from clients.prepare import REHEARSED, rehearse
 from clients.strategies import CLIENTS, build_strategy
-from common.config import Client, Experiment
+from common.config import Experiment
+from common.description import Client
 from common.privacy import Ledger, Plan, calibrate
 from common.private_training import refuse_mixing_layers
 

@@ -13,7 +13,7 @@ from clients.honest import Honest, StrategyError
 from clients.label_flipper import LabelFlipper
 from clients.options import Attack
 from clients.update_poisoner import UpdatePoisoner
-from common.config import Client
+from common.description import Client
 from common.errors import UserError
 from common.loading import load, suggest
 

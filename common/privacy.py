@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from common import accounting
-from common.config import Privacy
+from common.description import Privacy
 from common.errors import UserError
 
 

@@ -19,7 +19,7 @@ from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from common.config import Privacy, Training
+from common.description import Privacy, Training
 from common.errors import UserError
 from common.optimizer_state import KeptOptimizer
 from common.privacy import Entry, Ledger, Plan

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from common.config import Training
+from common.description import Training
 from common.errors import UserError
 from common.optimizer_state import KeptOptimizer
 from common.progress import track

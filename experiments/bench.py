@@ -21,8 +21,9 @@ from torch import nn
 
 from attacks.craft import craft
 from clients.app import app as client_app
-from common.config import Compression, Experiment, parse
+from common.config import Experiment, parse
 from common.data import Dataset, normalisation, partition, prepare
+from common.description import Compression
 from common.folder import RunFolder
 from common.models import build
 from common.privacy import calibrate

@@ -14,7 +14,8 @@ from pydantic import Field, field_validator
 
 from clients.hospital import Hospital, resolved_hospital
 from clients.place import own_experiment
-from common.config import Client, Data, Experiment, Misbehaviour
+from common.config import Experiment
+from common.description import Client, Data, Misbehaviour
 from common.errors import UserError
 from common.folder import write_text
 from common.section import Section, validated

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from clients.hospital import Hospital
-from common.config import Client, Data, Experiment
+from common.config import Experiment
 from common.data import Split, partition, prepare
+from common.description import Client, Data
 from common.errors import UserError
 from experiments.peer_file import AGREEMENT, PEER, agreement_toml, host_and_port, peer_toml
 from experiments.split import PUBLIC_TEST, RECORDS, with_files, write_once, write_splits

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from clients.hospital import Hospital, hospital_toml
-from common.config import Client, Experiment
+from common.config import Experiment
 from common.data import Dataset
+from common.description import Client
 from common.errors import UserError
 from common.exchange import arrays_of
 from common.folder import RunFolder, write_text

@@ -17,8 +17,9 @@ from attacks.craft import check_task, find
 from clients.holding import Holding
 from clients.place import STATE_VARIABLE
 from clients.rehearsal import plan_of, rehearse_client
-from common.config import Experiment, Generator, load
+from common.config import Experiment, load
 from common.data import PARTS, SERVER_PARTS, Dataset, partition, prepare
+from common.description import Generator
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, read_lines, write_text
 from common.loading import is_reference

@@ -14,9 +14,10 @@ import numpy as np
 import tomli_w
 
 from clients.hospital import Hospital, hospital_toml
-from common.config import Data, Experiment
+from common.config import Experiment
 from common.data import Dataset, Split, partition, prepare
 from common.data.dataset import Images
+from common.description import Data
 from common.errors import UserError
 from common.folder import write_text
 from common.loading import file_digest, is_reference

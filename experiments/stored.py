@@ -8,7 +8,8 @@ from typing import Any
 
 from safetensors import safe_open
 
-from common.config import RESULTS_VERSION, Experiment, Model, parse_toml
+from common.config import RESULTS_VERSION, Experiment, parse_toml
+from common.description import Model
 from common.errors import UserError
 from common.folder import RunFolder, read_json
 from common.loading import is_reference

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.config import Experiment, Peers
+from common.config import Experiment
+from common.description import Peers
 from common.errors import UserError
 from common.loading import suggest
 from common.rules.centered_clipping import centered_clipping, least_for_centered_clipping

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from common.config import Misbehaviour
+from common.description import Misbehaviour
 from common.seeds import numpy_generator
 from peers.wire import LARGEST, Question
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from attacks import budget
 from attacks.craft import find
-from common.config import RESULTS_VERSION, Model
+from common.config import RESULTS_VERSION
+from common.description import Model
 from common.errors import UserError
 from common.folder import write_arrays
 from common.lock import locked

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.craft import craft, options
-from common.config import Evaluation, Model
+from common.description import Evaluation, Model
 from common.seeds import derive
 from server.adversarial_sets import AdversarialSets, Recipe, digest_of
 from server.marks import Marks, marks_of, worst

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from common.config import Compression
+from common.description import Compression
 from common.errors import UserError
 from common.folder import write_bytes
 from common.records import as_float

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from common.config import Compression
+from common.description import Compression
 from common.errors import UserError
 from common.records import as_float
 from server.processor import quantized_engine, quiet_quantization, saturates

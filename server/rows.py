@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from common.config import Evaluation
+from common.description import Evaluation
 from server.adversaries import Answers, Scored, in_worst_case
 from server.marks import Marks, over_images, over_repeats
 from server.measures import Measure, measure

@@ -19,8 +19,9 @@ from attacks.credibility import (
     check_weaker_threat,
     measure_gradients,
 )
-from common.config import Evaluation, Experiment
+from common.config import Experiment
 from common.data import stratified_draw
+from common.description import Evaluation
 from common.seeds import derive, numpy_generator
 from common.task import SCORES
 from server.adversaries import QUERIES, Answers, Scored, Targets, in_worst_case

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from common.config import Thresholds
+from common.description import Thresholds
 from common.records import Task
 
 USUAL = {"epsilon": 8.0, "robust_accuracy": 0.5, "size_reduction": 0.7, "accuracy": 0.7}

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import Data
 from common.data import npz
 from common.data.dataset import Images
 from common.data.pictures import fingerprint, resize
 from common.data.source import Located, Opened, Part
+from common.description import Data
 from common.errors import UserError
 from common.vision import import_torchvision
 

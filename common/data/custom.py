@@ -5,9 +5,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from common.config import Data
 from common.data.arrays import Pair, check_pair, open_arrays
 from common.data.source import Located
+from common.description import Data
 from common.errors import UserError
 from common.loading import file_digest, load
 

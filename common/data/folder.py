@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import Data
 from common.data.dataset import Images
 from common.data.pictures import common_side, fingerprint, is_grey, list_pictures, read_pictures
 from common.data.source import PART_FOLDERS, PARTS, Located, Opened, Part, Parts
+from common.description import Data
 from common.errors import UserError
 
 _PROBED = 48

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from common.config import Data
 from common.data import volumes
 from common.data.dataset import Images, Masks
 from common.data.mask_tables import (
@@ -29,6 +28,7 @@ from common.data.mask_tables import (
 )
 from common.data.pictures import BROKEN, SUFFIXES, common_side, fingerprint, is_grey, read_pictures, resize_masks
 from common.data.source import PART_FOLDERS, PARTS, Located, Opened, Part, Parts, masked_part, no_records
+from common.description import Data
 from common.errors import UserError
 from common.progress import track
 

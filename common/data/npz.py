@@ -13,10 +13,10 @@ from zlib import error as ZlibError
 
 import numpy as np
 
-from common.config import Data
 from common.data.arrays import Pair, check_pair, open_arrays
 from common.data.dataset import Strata
 from common.data.source import PARTS, Located, Opened, Parts
+from common.description import Data
 from common.errors import UserError
 from common.loading import file_digest, suggest
 

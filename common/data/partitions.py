@@ -4,9 +4,9 @@ import re
 
 import numpy as np
 
-from common.config import Data
 from common.data.dataset import Strata
 from common.data.splits import Index, shares
+from common.description import Data
 from common.errors import UserError
 from common.loading import suggest
 from common.seeds import numpy_generator

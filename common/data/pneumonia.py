@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
-from common.config import Data
 from common.data.folder import pictures_part
 from common.data.pictures import common_side, fingerprint, list_pictures
 from common.data.source import Located, Opened
+from common.description import Data
 from common.errors import UserError
 
 CLASSES = {2: ("normal", "pneumonia"), 3: ("normal", "bacterial", "viral")}

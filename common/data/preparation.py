@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from common.config import Data
 from common.data import cifar10, custom, folder, masks, npz, pneumonia
 from common.data.brain import BRAIN
 from common.data.cache import cache_folder, obtain, require_space
@@ -18,6 +17,7 @@ from common.data.phantom import PHANTOM
 from common.data.source import PARTS, SERVER_PARTS, Located, Opened, Part, Parts
 from common.data.splits import cut, stratified_draw
 from common.data.writing import Written, write_part
+from common.description import Data
 from common.errors import UserError
 from common.loading import is_reference, suggest
 from common.records import Task

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from common.config import Data
 from common.data.source import Located, Opened, Part
+from common.description import Data
 from common.errors import UserError
 
 

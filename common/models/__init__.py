@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from common import config
+from common import description
 from common.errors import UserError
 from common.loading import load
 from common.models.blocks import Normalised
@@ -30,7 +30,7 @@ _OF_PIXELS = ("unet",)
 
 
 def build(
-    model: config.Model,
+    model: description.Model,
     channels: int,
     classes: int,
     mean: Sequence[float],

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from common.config import Compression, Experiment, Model
+from common.config import Experiment
 from common.data import prepare
+from common.description import Compression, Model
 from common.folder import RunFolder
 from common.models import build
 from common.seeds import numpy_generator, torch_generator

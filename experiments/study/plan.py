@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Compression, Data, Evaluation, Experiment, Thresholds
+from common.config import Experiment
 from common.data import Dataset, prepare
+from common.description import Compression, Data, Evaluation, Thresholds
 from common.errors import UserError
 from common.folder import RunFolder, read_json, read_lines
 from experiments.run import check_attacks, check_fits, generator_description

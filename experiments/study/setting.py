@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from common.config import Client, Experiment
+from common.config import Experiment
+from common.description import Client
 from common.tree import KINDS
 
 USES = ("none", "adversarial training", "train-time attack", "both")

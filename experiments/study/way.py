@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.config import Client, Experiment
+from common.config import Experiment
+from common.description import Client
 
 POOLED, FEDAVG, BRAINTORRENT, ALONE = "pooled", "FedAvg", "BrainTorrent", "alone"
 FRESH = f"{BRAINTORRENT}, fresh optimiser"

@@ -4,7 +4,7 @@ import typing
 import pytest
 
 from attacks.threats import THREATS
-from common.config import Evaluation
+from common.description import Evaluation
 
 
 def test_the_threats_are_those_that_a_description_can_ask_for():

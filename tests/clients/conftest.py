@@ -9,7 +9,8 @@ from torch import nn
 
 from clients.honest import Honest, Setting
 from clients.strategies import build_strategy
-from common.config import AdversarialTraining, Client, Experiment, Federation, Privacy, Training
+from common.config import Experiment
+from common.description import AdversarialTraining, Client, Federation, Privacy, Training
 from common.privacy import Ledger, calibrate
 from common.records import Records
 

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 from attacks.predict import predict
 from clients.prepare import prepare
-from common.config import AdversarialTraining
+from common.description import AdversarialTraining
 from common.records import as_float
 
 TABLE = AdversarialTraining(attack="pgd", fraction=0.25, eps=0.1, step_size=0.03, steps=3)

@@ -9,7 +9,7 @@ import torch
 
 from clients.holding import hospital_holding, simulated_holding
 from clients.hospital import Hospital
-from common.config import Data
+from common.description import Data
 from common.errors import UserError
 from tests.clients.client_fixture import tiny
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clients.hospital import Hospital, HospitalPrivacy, load_hospital, local_name, write_hospital
-from common.config import AdversarialTraining, Client, Data, Privacy
+from common.description import AdversarialTraining, Client, Data, Privacy
 from common.errors import UserError
 from common.privacy import calibrate
 from tests.clients.client_fixture import PRIVATE, tiny

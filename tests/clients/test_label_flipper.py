@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clients.prepare import prepare
-from common.config import AdversarialTraining
+from common.description import AdversarialTraining
 from common.errors import UserError
 
 

@@ -20,7 +20,7 @@ from clients.memory import (
     run_key,
     write_introduction,
 )
-from common.config import Privacy
+from common.description import Privacy
 from common.errors import UserError
 from common.privacy import Entry, Ledger, calibrate
 from tests.clients.client_fixture import tiny

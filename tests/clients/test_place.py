@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from clients.app import app
 from clients.hospital import Hospital, load_hospital, write_hospital
 from clients.place import own_experiment
-from common.config import AdversarialTraining, Client, Compression, Evaluation, Experiment, Federation, Thresholds
+from common.config import Experiment
+from common.description import AdversarialTraining, Client, Compression, Evaluation, Federation, Thresholds
 from common.errors import UserError
 from experiments.inprocess import InProcessGrid
 from tests.clients.client_fixture import PRIVATE, TINY, ask, hospitals, join, own_log, refusal, simulated, tiny

@@ -8,7 +8,7 @@ import torch
 
 from clients.honest import Honest, StrategyError
 from clients.prepare import prepare, rehearse, send, train
-from common.config import AdversarialTraining
+from common.description import AdversarialTraining
 from common.errors import UserError
 from common.records import Records
 

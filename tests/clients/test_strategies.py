@@ -6,7 +6,7 @@ import pytest
 
 from clients.honest import Honest
 from clients.strategies import CLIENTS, build_strategy, descriptions
-from common.config import AdversarialTraining, Client
+from common.description import AdversarialTraining, Client
 from common.errors import UserError
 
 ROOT = Path(__file__).parents[2]

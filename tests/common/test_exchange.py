@@ -3,8 +3,9 @@ import torch
 from torch import nn
 
 from common.code import code_digest
-from common.config import Data, Experiment, parse_toml
+from common.config import Experiment, parse_toml
 from common.data import normalisation, prepare
+from common.description import Data
 from common.exchange import array_bytes, arrays_of, from_record, load_arrays, to_record, told
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.config import Training
+from common.description import Training
 from common.errors import UserError
 from common.optimizer_state import KeptOptimizer, restore, tensors_of
 from common.training import build_optimizer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from common import privacy
 from common.accounting import MOST_NOISE, epsilon_of
-from common.config import Privacy
+from common.description import Privacy
 from common.errors import UserError
 from common.privacy import Entry, Ledger, calibrate
 from common.privacy import epsilon_of as epsilon_of_entries

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from common.config import Privacy, Training
+from common.description import Privacy, Training
 from common.errors import UserError
 from common.privacy import Ledger, Plan
 from common.private_training import Noise, _NoisyOptimizer, train_privately

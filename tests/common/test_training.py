@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from common.config import Training
+from common.description import Training
 from common.errors import UserError
 from common.records import Records
 from common.training import TrainingError, train

@@ -15,8 +15,9 @@ from torch import nn
 import clients.app
 import server.evaluator
 import server.federation
-from common.config import Experiment, Generator, load, parse
+from common.config import Experiment, load, parse
 from common.data import Dataset, prepare
+from common.description import Generator
 from common.errors import UserError
 from common.folder import RunFolder, read_json, read_lines, write_json
 from experiments.inprocess import InProcessGrid

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from common.config import Peers
+from common.description import Peers
 from common.errors import UserError
 from common.rules.krum import krum
 from common.rules.trimmed_mean import trimmed_mean

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from common.config import Misbehaviour
+from common.description import Misbehaviour
 from peers.misbehaviour import INFLATED, delay_of, garbage, told_model, told_records, told_version
 from peers.wire import LARGEST, Question
 from tests.peers.toy_fixture import initial

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from common import config
+from common import description
 from common.models import build
 from common.seeds import torch_generator
 from server.int8 import Int8, compress
@@ -28,7 +28,7 @@ def images_and_labels(count: int, seed: int, size: int = 32, channels: int = 3) 
 
 @functools.cache
 def trained(name: str = "resnet9", width: int = 8, mean: float = 0.47) -> nn.Module:
-    model = build(config.Model(name=name, width=width), 3, CLASSES, [mean] * 3, [0.25] * 3, seed=1)
+    model = build(description.Model(name=name, width=width), 3, CLASSES, [mean] * 3, [0.25] * 3, seed=1)
     images, labels = images_and_labels(512, seed=1)
     optimizer = torch.optim.NAdam(model.parameters(), lr=2e-3)
     for _ in range(3):
@@ -41,5 +41,5 @@ def trained(name: str = "resnet9", width: int = 8, mean: float = 0.47) -> nn.Mod
 
 @functools.cache
 def compressed(name: str = "resnet9", bits: int = 7, calibration: str = "minmax", mean: float = 0.47) -> Int8:
-    section = config.Compression.model_validate({"activation_bits": bits, "calibration": calibration})
+    section = description.Compression.model_validate({"activation_bits": bits, "calibration": calibration})
     return compress(trained(name, mean=mean), images_and_labels(256, seed=2)[0], section)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common import progress
-from common.config import Model
+from common.description import Model
 from common.errors import UserError
 from common.folder import read_arrays, write_arrays
 from server.adversarial_sets import AdversarialSets, Recipe, digest_of

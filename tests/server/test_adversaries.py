@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 import server.adversaries
-from common.config import Evaluation
+from common.description import Evaluation
 from server.adversaries import QUERIES, Scored, Targets, attack_all, gradient_sources, in_worst_case
 from server.marks import Marks
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import config
+from common import description
 from common.errors import UserError
 from common.models import build
 from server.deployment import check_deployable, export_onnx, measure_compression, run_onnx
@@ -89,7 +89,7 @@ def test_a_users_network_with_biases_is_deployed_as_its_kernels_are(tmp_path: Pa
         torch.default_generator.manual_seed(5)
         model = WithBiases()
     images = images_and_labels(300, seed=3, size=31)[0]
-    result = compress(model, images_and_labels(64, seed=2, size=31)[0], config.Compression())
+    result = compress(model, images_and_labels(64, seed=2, size=31)[0], description.Compression())
     export_onnx(result, tmp_path / "model.onnx")
     deployed, kernels = run_onnx(tmp_path / "model.onnx", images), result.kernels(images / 255)
     exact = model(images / 255)
@@ -123,8 +123,8 @@ def test_exporting_is_quiet(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
 def test_at_the_papers_width_the_file_is_smaller_by_almost_three_quarters(
     name: str, least: float, tmp_path: Path
 ) -> None:
-    model = build(config.Model(name=name), 3, 10, [0.47] * 3, [0.25] * 3, seed=1)
-    result = compress(model, images_and_labels(8, seed=2)[0], config.Compression())
+    model = build(description.Model(name=name), 3, 10, [0.47] * 3, [0.25] * 3, seed=1)
+    result = compress(model, images_and_labels(8, seed=2)[0], description.Compression())
     export_onnx(result, tmp_path / "model.onnx")
     fp32 = 4 * sum(parameter.numel() for parameter in model.parameters())
     assert least <= 1 - (tmp_path / "model.onnx").stat().st_size / fp32 < 0.75

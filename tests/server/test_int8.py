@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common import config
+from common import description
 from common.errors import UserError
 from common.models import build
 from server import int8
@@ -92,7 +92,7 @@ def test_only_the_twin_gives_gradients(name: str) -> None:
 def test_beyond_the_calibrated_range_kernels_and_twin_still_agree(bits: int) -> None:
     dull = torch.full((16, 3, 32, 32), 100, dtype=torch.uint8)
     dull[:, :, ::2] = 130
-    section = config.Compression.model_validate({"activation_bits": bits})
+    section = description.Compression.model_validate({"activation_bits": bits})
     result, (images, _) = compress(trained(), dull, section), unseen()
     assert share_equal(result.kernels(images), result.twin(images)) >= 0.98
 
@@ -101,7 +101,7 @@ def test_the_original_and_the_random_state_stay_as_they_were() -> None:
     model = trained().train()
     before, random = copy.deepcopy(model.state_dict()), torch.random.get_rng_state()
     engine = torch.backends.quantized.engine
-    compress(model, images_and_labels(16, seed=2)[0], config.Compression())
+    compress(model, images_and_labels(16, seed=2)[0], description.Compression())
     assert model.training
     assert all(parameter.requires_grad and parameter.grad is not None for parameter in model.parameters())
     torch.testing.assert_close(model.state_dict(), before, rtol=0, atol=0)
@@ -111,7 +111,7 @@ def test_the_original_and_the_random_state_stay_as_they_were() -> None:
 
 
 def test_float_images_calibrate_like_uint8_and_only_the_first_count() -> None:
-    images, section = images_and_labels(48, seed=2)[0], config.Compression(calibration_records=32)
+    images, section = images_and_labels(48, seed=2)[0], description.Compression(calibration_records=32)
     probe = unseen(4)[0]
     result = compress(trained(), images, section)
     assert result.calibration_records == 32
@@ -123,8 +123,8 @@ def test_activation_bits_follow_the_processor_unless_stated(monkeypatch: pytest.
     images = images_and_labels(8, seed=2)[0]
     for saturating, bits in ((True, 7), (False, 8)):
         monkeypatch.setattr(int8, "saturates", lambda saturating=saturating: saturating)
-        assert compress(trained(), images, config.Compression()).activation_bits == bits
-        assert compress(trained(), images, config.Compression(activation_bits=8)).activation_bits == 8
+        assert compress(trained(), images, description.Compression()).activation_bits == bits
+        assert compress(trained(), images, description.Compression(activation_bits=8)).activation_bits == 8
 
 
 def test_seven_bits_agree_on_a_processor_that_saturates() -> None:
@@ -154,15 +154,15 @@ def test_seven_bits_agree_on_a_processor_that_saturates() -> None:
 @pytest.mark.parametrize("count", [0, 7])
 def test_too_few_public_images_are_refused(count: int) -> None:
     with pytest.raises(UserError, match=f"has {count} public images and needs 8 or more.*data.public_records"):
-        compress(trained(), images_and_labels(count, seed=2)[0], config.Compression())
+        compress(trained(), images_and_labels(count, seed=2)[0], description.Compression())
 
 
 def test_a_model_that_has_diverged_is_refused() -> None:
-    model = build(config.Model(width=8), 3, 4, [0.47] * 3, [0.25] * 3, seed=1)
+    model = build(description.Model(width=8), 3, 4, [0.47] * 3, [0.25] * 3, seed=1)
     with torch.no_grad():
         next(model.parameters()).fill_(math.nan)
     with pytest.raises(UserError, match=r"not finite.*learning_rate"):
-        compress(model, images_and_labels(8, seed=2)[0], config.Compression())
+        compress(model, images_and_labels(8, seed=2)[0], description.Compression())
 
 
 class Branching(nn.Module):
@@ -176,15 +176,15 @@ class Branching(nn.Module):
 
 def test_a_network_that_cannot_be_traced_is_refused() -> None:
     with pytest.raises(UserError, match=r"torch.fx cannot trace.*control flow"):
-        compress(Branching(), images_and_labels(8, seed=2)[0], config.Compression())
+        compress(Branching(), images_and_labels(8, seed=2)[0], description.Compression())
 
 
 def test_a_network_without_anything_to_quantize_is_refused() -> None:
     with pytest.raises(UserError, match="no convolution or linear layer"):
-        compress(nn.Flatten(), images_and_labels(8, seed=2)[0], config.Compression())
+        compress(nn.Flatten(), images_and_labels(8, seed=2)[0], description.Compression())
 
 
 def test_a_torch_without_the_deprecated_module_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.ao.quantization.quantize_fx", None)
     with pytest.raises(UserError, match=r"no longer has torch.ao.quantization.*install torch==2.13.0"):
-        compress(trained(), images_and_labels(8, seed=2)[0], config.Compression())
+        compress(trained(), images_and_labels(8, seed=2)[0], description.Compression())

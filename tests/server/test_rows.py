@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from common.config import Evaluation
+from common.description import Evaluation
 from common.intervals import student, wilson
 from server.adversaries import Answers, Scored
 from server.marks import Marks

@@ -1,6 +1,6 @@
 import pytest
 
-from common.config import Thresholds
+from common.description import Thresholds
 from server.verdict import stated_failure, verdict
 
 GOOD = {

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import cifar10, npz, prepare
+from common.description import Data
 from common.errors import UserError
 
 

@@ -7,8 +7,8 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import folder
+from common.description import Data
 from common.errors import UserError
 from tests.common.data.picture_files import save_picture
 

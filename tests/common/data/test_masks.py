@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.config import Data
 from common.data import HOSPITAL_PARTS, SERVER_PARTS, prepare
+from common.description import Data
 from common.errors import UserError
 from tests.common.data.picture_files import save_picture
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import HOSPITAL_PARTS, SERVER_PARTS, npz
+from common.description import Data
 from common.errors import UserError
 
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.config import Data
 from common.data.partitions import partition
+from common.description import Data
 from common.errors import UserError
 
 

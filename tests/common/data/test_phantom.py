@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import phantom
+from common.description import Data
 from common.errors import UserError
 
 

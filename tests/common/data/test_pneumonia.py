@@ -6,8 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import pneumonia
+from common.description import Data
 from common.errors import UserError
 from tests.common.data.picture_files import save_picture
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import HOSPITAL_PARTS, SERVER_PARTS, SOURCES, Dataset, Split, prepare
 from common.data import preparation as module
 from common.data.pneumonia import patient
+from common.description import Data
 from common.errors import UserError
 from tests.common.data.picture_files import save_picture
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.config import Data
 from common.data.source import Part
 from common.data.synthetic import Synthetic, in_turns
+from common.description import Data
 from common.errors import UserError
 
 

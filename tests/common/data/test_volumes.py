@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from common.config import Data
 from common.data import prepare
 from common.data.mask_tables import Structures
 from common.data.volumes import Reader, is_volume, read_mask, stem
+from common.description import Data
 from common.errors import UserError
 
 nibabel = pytest.importorskip("nibabel")

@@ -6,7 +6,7 @@ from opacus import GradSampleModule
 from opacus.validators import ModuleValidator
 from torch import nn
 
-from common import config
+from common import description
 from common.errors import UserError
 from common.models import MODELS, build
 from common.records import Task
@@ -20,7 +20,7 @@ def task_of(name: str) -> Task:
 
 
 def tiny(name: str, seed: int = 1, channels: int = 3, classes: int = 4, width: int = 8) -> nn.Module:
-    section = config.Model(name=name, width=width)
+    section = description.Model(name=name, width=width)
     return build(section, channels, classes, [0.47] * channels, [0.25] * channels, seed=seed, task=task_of(name))
 
 
@@ -107,4 +107,4 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 )
 def test_a_network_that_does_not_fit_the_data_is_refused(name: str, task: Task, size: int, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        build(config.Model(name=name, width=8), 1, 3, [0.4], [0.2], seed=1, image_size=size, task=task)
+        build(description.Model(name=name, width=8), 1, 3, [0.4], [0.2], seed=1, image_size=size, task=task)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common import config
+from common import description
 from common.errors import UserError
 from common.models import build
 from common.models.custom import build_custom
@@ -42,7 +42,7 @@ def test_a_network_from_a_file_is_built_and_normalised(tmp_path: Path) -> None:
         "def net(channels, classes):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(channels * 32 * 32, classes))\n"
     )
-    model = build(config.Model(name=f"{file}:net"), 1, 3, [0.4], [0.2], seed=1)
+    model = build(description.Model(name=f"{file}:net"), 1, 3, [0.4], [0.2], seed=1)
     images = torch.rand(5, 1, 32, 32)
     torch.testing.assert_close(model(images), model.network((images - 0.4) / 0.2))
 

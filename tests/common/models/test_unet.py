@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common import config
+from common import description
 from common.models.unet import UNet
 from server.deployment import export_onnx, run_onnx
 from server.int8 import compress
@@ -46,7 +46,7 @@ def test_every_pixel_has_its_logits(channels: int, size: int, width: int) -> Non
 def test_int8_and_its_onnx_file_agree_with_it(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model, images = UNet(1, 4, 8).eval(), torch.rand(16, 1, 16, 16)
-    int8 = compress(model, images, config.Compression())
+    int8 = compress(model, images, description.Compression())
     with torch.no_grad():
         kernels, plain = int8.kernels(images), model(images)
     assert kernels.shape == plain.shape == (16, 4, 16, 16)

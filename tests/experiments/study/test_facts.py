@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from common.config import Compression, Experiment, Model
+from common.config import Experiment
 from common.data import prepare
+from common.description import Compression, Model
 from common.folder import RunFolder, write_arrays
 from common.models import build
 from experiments.study import facts
