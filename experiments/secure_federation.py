@@ -8,6 +8,7 @@ key and every random number follows from the seed: a simulation keeps no secrets
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,11 +29,9 @@ from common.seeds import numpy_generator
 from common.threads import torch_threads
 from experiments.peer_federation import facts_of
 from peers.secure.cheats import CHEATS
-from peers.secure.columns import Columns
-from peers.secure.context import Context
 from peers.secure.deal import Entropy
-from peers.secure.party import Outcome, play
-from peers.secure.plan import layout_of, rule_of
+from peers.secure.plan import layout_of
+from peers.secure.rounds import RoundResult, Seat, secure_round
 from peers.secure.simulation import Traffic, simulate
 from peers.secure.transcript import write_transcript
 from peers.secure.vector import difference, moved, size_of
@@ -114,23 +113,23 @@ def _round(
     names = {learner.place.number: str(learner.place.client.name) for learner in learners}
     there = [peer for peer, name in names.items() if name not in progress.excluded]
     learned = {peer: learners[peer].learn(Job(peer, number, progress.arrays)) for peer in there}
-    for peer, result in learned.items():
-        progress.ledgers[names[peer]] = result.ledger
+    for peer, training in learned.items():
+        progress.ledgers[names[peer]] = training.ledger
     updates, failures = _updates(learned, progress.arrays)
     traffic = {peer: Traffic() for peer in there}
     outcomes = _play(experiment, number, run, updates, failures, size_of(progress.arrays), len(names), traffic)
-    outcome = next(outcomes[peer] for peer in there if experiment.roster()[peer].misbehaviour is None)
-    if outcome.sum is not None:
-        layout, rule = layout_of(experiment), rule_of(experiment)
-        step = rule.decode(layout.field.signed(outcome.sum), len(outcome.ruling.dealers))
-        progress.arrays = moved(progress.arrays, step)
+    result = next(outcomes[peer] for peer in there if experiment.roster()[peer].misbehaviour is None)
+    if result.step is not None:
+        progress.arrays = moved(progress.arrays, result.step)
     folder.transcripts.mkdir(exist_ok=True)
-    write_transcript(folder.transcripts / f"round-{number}.jsonl", outcome.ruling, outcome.boards, names)
+    for part, outcome in enumerate(result.outcomes, start=1):
+        name = f"round-{number}.jsonl" if len(result.outcomes) == 1 else f"round-{number}-{part}.jsonl"
+        write_transcript(folder.transcripts / name, outcome.ruling, outcome.boards, names)
     lines = [
-        _line(names[peer], peer, learned.get(peer), failures.get(peer, ""), outcome, progress, traffic.get(peer))
+        _line(names[peer], peer, learned.get(peer), failures.get(peer, ""), result, progress, traffic.get(peer))
         for peer in names
     ]
-    for culprit in outcome.ruling.culprits:
+    for culprit in result.culprits:
         progress.excluded[names[culprit.peer]] = {
             "round": number + 1,
             "reason": f"it {culprit.reason} (round {number}, {culprit.phase})",
@@ -140,8 +139,8 @@ def _round(
         score = told_score(marks_of(model, dataset.public.images, dataset.public.labels))
     return {
         "round": number,
-        "status": "aggregated" if outcome.sum is not None else "skipped",
-        "reason": outcome.aborted,
+        "status": "aggregated" if result.step is not None else "skipped",
+        "reason": result.aborted,
         "clients": lines,
         **score,
         "seconds": round(time.monotonic() - started, 3),
@@ -173,27 +172,22 @@ def _play(
     size: int,
     peers: int,
     traffic: Mapping[int, Traffic],
-) -> dict[int, Outcome]:
+) -> dict[int, RoundResult]:
     """Return how the secure round ended for each peer; one without an update votes by lot."""
-    layout, rule = layout_of(experiment), rule_of(experiment)
     there = sorted({*updates, *failures})
     keys = {peer: Ed25519PrivateKey.from_private_bytes(_secret(experiment.seed, peer, "key")) for peer in there}
-    context = Context(run, number, {peer: key.public_key() for peer, key in keys.items()})
-    columns = Columns(layout, size)
+    public = {peer: key.public_key() for peer, key in keys.items()}
     parties = {}
     for peer in there:
-        generator = numpy_generator(experiment.seed, "secure", peer, number, "rounding")
-        encoded = rule.encode(updates.get(peer, np.zeros(size)), generator)
         misbehaviour = experiment.roster()[peer].misbehaviour
-        parties[peer] = play(
-            peer,
-            keys[peer],
-            context,
-            columns,
-            tuple(range(peers)),
-            layout.field.elements(encoded),
-            _entropy(experiment.seed, peer, number),
-            CHEATS[misbehaviour.kind] if misbehaviour else None,
+        parties[peer] = secure_round(
+            Seat(experiment, run, peer, keys[peer], peers, size),
+            number,
+            public,
+            updates.get(peer),
+            generator=numpy_generator(experiment.seed, "secure", peer, number, "rounding"),
+            entropy=partial(_entropy, experiment.seed, peer),
+            player=CHEATS[misbehaviour.kind] if misbehaviour else None,
         )
     return simulate(parties, traffic=traffic)
 
@@ -211,22 +205,23 @@ def _line(
     peer: int,
     learned: Learned | Failed | None,
     failure: str,
-    outcome: Outcome,
+    result: RoundResult,
     progress: Progress,
     traffic: Traffic | None,
 ) -> dict[str, Any]:
     """Return what became of a peer in a round."""
     status, reason, strike = "accepted", "", False
-    culprit = next((one for one in outcome.ruling.culprits if one.peer == peer), None)
+    culprit = next((one for one in result.culprits if one.peer == peer), None)
+    ruling = result.outcomes[-1].ruling
     if name in progress.excluded:
         status, reason = "excluded", progress.excluded[name]["reason"]
     elif culprit is not None:
         status, reason, strike = "refused", f"it {culprit.reason} ({culprit.phase})", True
-    elif peer in outcome.ruling.silent:
-        status, reason = "silent", f"it said nothing in the phase '{outcome.ruling.silent[peer]}'"
+    elif peer in ruling.silent:
+        status, reason = "silent", f"it said nothing in the phase '{ruling.silent[peer]}'"
     elif failure:
         status, reason = "refused", f"its own training failed, and it voted by lot: {failure}"
-    elif peer in outcome.ruling.unheard:
+    elif peer in ruling.unheard:
         status, reason = "refused", "too many did not get what it dealt"
     return {
         "name": name,

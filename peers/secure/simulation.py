@@ -1,11 +1,12 @@
 """A round in one process: every peer is a generator, and each exchange is a dictionary that is turned round."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from peers.secure.broadcast import Outgoing
-from peers.secure.party import Outcome, Steps
+from peers.secure.broadcast import Incoming, Outgoing
 
+Result = TypeVar("Result")
 Meddle = Callable[[int, int, Outgoing], Outgoing]
 """(Exchange, sender, what it would send) → what it sends: how a simulated peer cheats, or is away."""
 
@@ -24,17 +25,19 @@ class Traffic:
 
 
 def simulate(
-    parties: Mapping[int, Steps], meddle: Meddle | None = None, traffic: Mapping[int, Traffic] | None = None
-) -> dict[int, Outcome]:
+    parties: Mapping[int, Generator[Outgoing, Incoming, Result]],
+    meddle: Meddle | None = None,
+    traffic: Mapping[int, Traffic] | None = None,
+) -> dict[int, Result]:
     """Let all peers play a round; return how it ended for each.
 
     Args:
-        parties: peer → its part.
+        parties: peer → its part, of an aggregation or of a whole round.
         meddle: what some do instead of their part.
         traffic: peer → where what it moves is counted; None: nowhere.
     """
     outgoing = {peer: next(steps) for peer, steps in parties.items()}
-    outcomes: dict[int, Outcome] = {}
+    outcomes: dict[int, Result] = {}
     exchange = 0
     while outgoing:
         if meddle is not None:
