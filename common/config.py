@@ -119,6 +119,11 @@ class Experiment(Section):
             raise ValueError(
                 "federation.update_compression = 'int8' is for updates to a server; peers send whole models"
             )
+        if self.federation.server_misbehaviour is not None:
+            raise ValueError(
+                f"federation.server_misbehaviour: protocol = '{self.protocol}' has no server that could cheat; name "
+                "peers that do by clients.misbehaviour"
+            )
 
     def roster(self) -> tuple[Client, ...]:
         """Return every client singly, with its name; position = partition id."""

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from common.section import Budget, Count, Fraction, Section
 
@@ -126,6 +126,16 @@ class Client(Section):
     """Only where there is no server: how this peer abuses the protocol. Independent of the strategy, too."""
 
 
+class ServerMisbehaviour(Section):
+    """How a server cheats all its clients, to show that they must believe it."""
+
+    kind: Literal["wrong-mean", "stale", "garbage"]
+    """What it returns in place of the global model that its rule made: the former one, moved against the rule's step;
+    the former one; or noise, as wide as each array of the right one."""
+    factor: Annotated[float, Field(gt=0, le=1e6)] = 1.0
+    """``wrong-mean``: times the step, whose sign is flipped."""
+
+
 class Federation(Section):
     """The rounds and what the server does in them."""
 
@@ -153,6 +163,8 @@ class Federation(Section):
     """``int8``: clients send their updates in 8 bits a weight, with error feedback; a quarter of the bytes."""
     threads: Annotated[int, Field(ge=1, le=64)] = 1
     """Threads of one client's training. Floating-point sums depend on it, so it belongs to the description."""
+    server_misbehaviour: ServerMisbehaviour | None = None
+    """Only where there is a server: how it cheats. No client can prove it, for none knows the others' updates."""
 
 
 class Peers(Section):
@@ -194,19 +206,40 @@ class Peers(Section):
 class Secure(Section):
     """A federation without a server in which aggregators may cheat, too; read only where ``protocol = "secure"``."""
 
-    rule: Literal["rsa", "box-clipping"] = "rsa"
+    rule: Literal["rsa", "box-clipping", "norm-bounded-mean", "fltrust", "multi-krum", "median"] = "rsa"
     """``rsa``: each peer votes for a direction, weight by weight. ``box-clipping``: each weight of an update counts for
-    at most ``radius``."""
+    at most ``radius``. ``norm-bounded-mean``: an update counts for at most ``norm``. ``fltrust``: it counts as far as
+    it points where that of the public records points. ``multi-krum``: the mean of those that are nearest together, each
+    of at most ``norm``. ``median``: weight by weight, by ``votes`` votes."""
     step_size: Annotated[float, Field(gt=0)] = 1e-3
     """``rsa``: what a unanimous vote changes a weight by."""
     radius: Annotated[float, Field(gt=0)] = 1e-2
-    """``box-clipping``: the largest change of a weight that a peer can ask for."""
+    """``box-clipping`` and ``median``: the largest change of a weight that a peer can ask for."""
+    norm: Annotated[float, Field(gt=0)] = 1.0
+    """``norm-bounded-mean`` and ``multi-krum``: the Euclidean norm that an update counts for at most."""
+    num_malicious_nodes: Annotated[int, Field(ge=0)] | None = None
+    """``multi-krum``: updates that may be malicious, whoever deals them; None: as many as the number of updates
+    allows."""
+    votes: Annotated[int, Field(ge=1, le=16)] = 8
+    """``median``: after so many it is known to radius / 2^votes."""
+    members: Count | None = None
+    """Peers that are drawn in each round to hold the shares of all; None: all are."""
     faults: Annotated[int, Field(ge=0)] | None = None
     """Peers that may cheat in any way without changing the result; one that is silent counts half. None: as many as the
     peers withstand together with as large a coalition, (peers - 1) // 4."""
     coalition: Count | None = None
     """Peers that may put together all that they see without learning anything of another's update; None: ``faults``,
     and at least 1."""
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _can_be_computed(cls, rule: object) -> object:
+        if rule == "trimmed-mean":
+            raise ValueError(
+                "an exact trimmed mean needs to sort, about 10⁹ secure comparisons for 10⁶ weights of 100 peers; take "
+                "'median', or 'box-clipping'"
+            )
+        return rule
 
 
 class Compression(Section):

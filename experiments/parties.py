@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from common.config import Experiment
 from experiments.run_files import Run
 from experiments.wording import size
-from peers.secure.plan import layout_of, rule_of
+from peers.secure.plan import layout_of, rules_of
 
 
 @dataclass(frozen=True)
@@ -116,10 +116,10 @@ def parties(experiment: Experiment) -> Parties:
 
 
 def protocol(run: Run) -> list[str]:
-    """Return sentences that say how peers worked together; none where a server says it all."""
+    """Return sentences that say how peers worked together; none where an honest server says it all."""
     experiment, settings = run.experiment, run.experiment.peers
     if experiment.protocol == "server":
-        return []
+        return _server(experiment)
     if experiment.protocol == "secure":
         return _secure(run)
     order = {
@@ -150,11 +150,35 @@ def protocol(run: Run) -> list[str]:
     return sentences
 
 
+def _server(experiment: Experiment) -> list[str]:
+    """Return what a cheating server did, and who could know; nothing of an honest one."""
+    conduct = experiment.federation.server_misbehaviour
+    if conduct is None:
+        return []
+    returned = {
+        "wrong-mean": f"the former global model moved against its rule's step, times {conduct.factor:g}",
+        "stale": "the former global model, whatever its rule made",
+        "garbage": "noise, as wide as the global model that its rule made",
+    }[conduct.kind]
+    return [
+        f"The server cheats, as the description asks ({conduct.kind}): in each round it returns {returned}. No client "
+        "can prove it: each knows its own update and what comes back, and that might be the rule's result on other "
+        "clients' updates. What is scored here is what the server returned."
+    ]
+
+
 def _secure(run: Run) -> list[str]:
     """Return how the secure protocol worked, against whom, and what it shows."""
     experiment, settings = run.experiment, run.experiment.secure
-    layout, rule = layout_of(experiment), rule_of(experiment)
-    names = {"rsa": "RSA (the mean of all peers' votes)", "box-clipping": "centered box clipping"}
+    layout, rule = layout_of(experiment), rules_of(experiment)[0]
+    names = {
+        "rsa": "RSA (the mean of all peers' votes)",
+        "box-clipping": "centered box clipping",
+        "norm-bounded-mean": "the mean of updates of bounded norm",
+        "fltrust": "FLTrust (weighted by how far an update points where that of the public records points)",
+        "multi-krum": "multi-Krum (the mean of the updates that are nearest together)",
+        "median": f"the coordinate-wise median, by {settings.votes} votes",
+    }
     return [
         "There is no server, and nobody sees another's update (after Franzese et al. 2023): in each round all peers "
         "train the same model, deal their updates to each other in shares, check on the shares that each is one that "

@@ -1,53 +1,37 @@
 """What a member computes of its shares so that all can see whether a dealer's update is one that is allowed.
 
-Two kinds of random combinations over all columns b of a deal, each repeated with other coefficients r that nobody could
-foresee, and opened under a random mask:
+Random combinations over all columns b of a deal, each repeated with other coefficients r that nobody could foresee,
+and opened under a random mask:
 
 - *degree*: Σ r_b f_b(X). If it is of degree D, so is every f_b, as far as honest members' shares go.
-- *squares*: Σ r_b (f_b(X)² − 1), of degree 2 D. If it vanishes at the slots, every packed number is 1 or −1.
+- *zeros*: Σ r_b (f_b(X)² − 1), of degree 2 D. If it vanishes at the slots, every packed number is 1 or −1. For an
+  update in a ball the same with g_c(X)² − g_c(X), so that every number of its slack is a bit.
+- *sums*, in a ball: r (Σ f_b(X)² + Σ w_c(X) g_c(X)) + r' Σ R_b(X) f_b(X) + Σ r_i m_i(X), of degree 2 D, where w are
+  powers of two, R is the reference, and m hide distances. If its secrets add up to r B² + r' s, the squared norm and
+  the slack make B² together, the inner product with the reference is s, and each m_i's secrets add up to zero.
+- *projections*, in a ball: Σ r_b f_b(X) with r of −1, 0 and 1, of degree D (``peers.secure.ball``).
 
-A false deal passes a repetition with probability 1/p. The masks need no check: what a wrong mask adds was fixed before
-the coefficients were drawn.
+A false deal passes a repetition of the first three with probability 1/p. The masks need no check: what a wrong mask
+adds was fixed before the coefficients were drawn.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
+from numpy.typing import NDArray
 
+from peers.secure.challenge import Challenge
 from peers.secure.columns import Columns
 from peers.secure.field import Elements, Field
+from peers.secure.lengths import scalars_in_ball
 from peers.secure.stream import Stream
 
 _BLOCK = 1 << 16
 """Numbers that are squared together, so that they stay in the processor's cache."""
 
 
-@dataclass(frozen=True)
-class Challenge:
-    """The coefficients of all combinations, the same for every dealer.
-
-    Attributes:
-        degree: [repetitions, update columns].
-        beacon: [repetitions, second beacon's columns], of the degree check, too.
-        squares: [repetitions, update columns].
-    """
-
-    degree: Elements
-    beacon: Elements
-    squares: Elements
-
-    @staticmethod
-    def drawn(columns: Columns, beacon: bytes) -> "Challenge":
-        """Return what follows from a beacon."""
-        field, times = columns.layout.field, columns.layout.repetitions
-        return Challenge(
-            Stream(field, beacon, "degree").draw(times, columns.update),
-            Stream(field, beacon, "beacon").draw(times, columns.beacon),
-            Stream(field, beacon, "squares").draw(times, columns.update),
-        )
-
-
-def scalars(columns: Columns, challenge: Challenge, update: Elements, small: Elements) -> Elements:
+def scalars(
+    columns: Columns, challenge: Challenge, update: Elements, small: Elements, place: int = 0,
+    refused: NDArray[np.bool_] | None = None,
+) -> Elements:  # fmt: skip
     """Return what a member opens of each dealer.
 
     Args:
@@ -55,26 +39,48 @@ def scalars(columns: Columns, challenge: Challenge, update: Elements, small: Ele
         challenge: the coefficients.
         update: [dealers, update columns], its shares of the updates.
         small: [dealers, small columns], of the rest.
+        place: the member's; read only in a ball.
+        refused: [dealers, projections], those that are not opened; zeros take their place. None: all are opened.
 
     Returns:
-        [dealers, 2 · repetitions]: those of the degree, then those of the squares.
+        [dealers, columns.scalars].
     """
-    field, times = columns.layout.field, columns.layout.repetitions
-    both = np.concatenate([challenge.degree, challenge.squares])
-    total = field.zeros(2 * times, len(update))
+    if columns.terms.ball is None:
+        zeros = _zeros_of_signs(columns, challenge, update, small)
+        return np.ascontiguousarray(np.concatenate([_degrees(columns, challenge, update, small), zeros]).T)
+    kinds = [_degrees(columns, challenge, update, small), *scalars_in_ball(columns, challenge, update, small, place)]
+    opened = np.ascontiguousarray(np.concatenate(kinds).T)
+    if refused is not None:
+        opened[:, columns.opened_projections][refused] = 0
+    return opened
+
+
+def _degrees(columns: Columns, challenge: Challenge, update: Elements, small: Elements) -> Elements:
+    """Return [repetitions, dealers]."""
+    field = columns.layout.field
+    total = field.product(challenge.beacon, small[:, columns.beacons[1]].T)
+    if challenge.slack is not None:
+        total = field.add(total, field.product(challenge.slack, small[:, columns.slack].T))
+    for here in _blocks(update):
+        total = field.add(total, field.product(challenge.degree[:, here], update[:, here].T))
+    return field.add(total, small[:, columns.degree_masks].T)
+
+
+def _blocks(update: Elements) -> list[slice]:
+    """Return so many columns together that they stay in the processor's cache."""
     step = max(1, _BLOCK // max(1, len(update)))
-    for start in range(0, columns.update, step):
-        here = slice(start, start + step)
+    return [slice(start, start + step) for start in range(0, update.shape[1], step)]
+
+
+def _zeros_of_signs(columns: Columns, challenge: Challenge, update: Elements, small: Elements) -> Elements:
+    """Return [repetitions, dealers]."""
+    field = columns.layout.field
+    total = field.zeros(columns.layout.repetitions, len(update))
+    for here in _blocks(update):
         shares = update[:, here]
         squares = field.subtract(field.multiply(shares, shares), np.ones_like(shares))
-        part = np.concatenate(
-            [field.product(both[:times, here], shares.T), field.product(both[times:, here], squares.T)]
-        )
-        total = field.add(total, part)
-    degree = field.add(total[:times], field.product(challenge.beacon, small[:, columns.beacons[1]].T))
-    degree = field.add(degree, small[:, columns.degree_masks].T)
-    squares = field.add(total[times:], small[:, columns.zero_masks].T)
-    return np.ascontiguousarray(np.concatenate([degree, squares]).T)
+        total = field.add(total, field.product(challenge.squares[:, here], squares.T))
+    return field.add(total, small[:, columns.zero_masks].T)
 
 
 def fingerprint(field: Field, beacon: bytes, repetitions: int, row: Elements) -> Elements:

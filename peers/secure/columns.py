@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from peers.secure.commitment import SALT_BYTES
 from peers.secure.layout import Layout
 from peers.secure.stream import SEED_BYTES
+from peers.secure.terms import SIGNS, Terms
 
 BLOCK = 10_000
 """Columns of the update that are on their way at a time."""
@@ -19,10 +20,12 @@ class Columns:
     Attributes:
         layout: the round's.
         size: d, numbers of the update.
+        terms: what is checked of it.
     """
 
     layout: Layout
     size: int
+    terms: Terms = SIGNS
 
     @property
     def update(self) -> int:
@@ -47,24 +50,64 @@ class Columns:
 
     @property
     def zero_masks(self) -> slice:
-        """Random polynomials of degree 2 D that vanish at the slots, which hide what the check of squares opens."""
+        """Random polynomials of degree 2 D that vanish at the slots, which hide what the check of zeros opens."""
         start = self.degree_masks.stop
         return slice(start, start + self.layout.repetitions)
 
     @property
     def straight(self) -> slice:
-        """Those small ones whose degree is D."""
+        """Those random ones whose degree is D."""
         return slice(0, self.degree_masks.stop)
+
+    @property
+    def slack(self) -> slice:
+        """Polynomials of degree D that carry the bits of B² less an update's squared norm, the lowest first."""
+        ball, start = self.terms.ball, self.zero_masks.stop
+        return slice(start, start + (0 if ball is None else -(-ball.bits // self.layout.packing)))
+
+    @property
+    def projection_masks(self) -> slice:
+        """Polynomials of degree D that carry numbers in ±M, which hide what the projections open."""
+        ball, start = self.terms.ball, self.slack.stop
+        return slice(start, start + (0 if ball is None else ball.projections))
+
+    @property
+    def sum_masks(self) -> slice:
+        """Random polynomials of degree 2 D whose secrets add up to zero, which hide what the check of sums opens."""
+        start = self.projection_masks.stop
+        return slice(start, start + (0 if self.terms.ball is None else self.layout.repetitions))
+
+    @property
+    def distance_masks(self) -> slice:
+        """The same, one for each peer, which hide what the distance to its update opens."""
+        start = self.sum_masks.stop
+        return slice(start, start + (self.layout.peers if self.terms.distances else 0))
 
     @property
     def small(self) -> int:
         """All polynomials beside the update's."""
-        return 2 * self.beacon + 2 * self.layout.repetitions
+        return int(self.distance_masks.stop)
+
+    @property
+    def opened_zeros(self) -> slice:
+        """Among the numbers that a member opens of each dealer for the checks, those that vanish at the slots."""
+        return slice(self.layout.repetitions, 2 * self.layout.repetitions)
+
+    @property
+    def opened_sums(self) -> slice:
+        """Among them, those whose secrets' sum is known."""
+        return slice(2 * self.layout.repetitions, (2 if self.terms.ball is None else 3) * self.layout.repetitions)
+
+    @property
+    def opened_projections(self) -> slice:
+        """Among them, the projections."""
+        start = self.opened_sums.stop
+        return slice(start, start + (0 if self.terms.ball is None else self.terms.ball.projections))
 
     @property
     def scalars(self) -> int:
-        """Numbers that a member opens of each dealer for the checks."""
-        return 2 * self.layout.repetitions
+        """Numbers that a member opens of each dealer for the checks; the first are those of the degree."""
+        return int(self.opened_projections.stop)
 
     @property
     def small_bytes(self) -> int:

@@ -8,6 +8,7 @@ from peers.secure.columns import Columns
 from peers.secure.commitment import Leaf
 from peers.secure.field import Elements
 from peers.secure.sharing import interpolation, member_points, share, slots
+from peers.secure.small import small_columns
 from peers.secure.stream import Stream
 
 Entropy = Callable[[str], bytes]
@@ -30,8 +31,8 @@ class Deal:
         here = binding.hex()
         self._seeds = {member: entropy(f"{here} seed {member}") for member in columns.seeded(dealer)}
         self._salts = [entropy(f"{here} salt {member}") for member in range(columns.layout.members)]
-        self.small = _small(columns, entropy(f"{here} small"))
-        """Every member's shares of the small columns, [m, small columns]."""
+        self.masks, self.small = small_columns(columns, secrets, entropy(f"{here} small"))
+        """The masks of projections, [k, projections], and every member's shares of the small columns, [m, small]."""
         self.leaves: list[bytes] = []
         """The commitment to every member's part; complete once all pieces have been made."""
 
@@ -76,16 +77,3 @@ class Deal:
             row = field.product(interpolation(field, known, (points[place],)), np.concatenate([self._secrets, random]))
             update = field.to_bytes(row[0])
         return self._salts[place] + update + field.to_bytes(self.small[place])
-
-
-def _small(columns: Columns, seed: bytes) -> Elements:
-    """Return every member's values of the small polynomials: random ones, and random ones that vanish at the slots."""
-    layout, field = columns.layout, columns.layout.field
-    stream = Stream(field, seed, "small")
-    points = member_points(layout.members)
-    straight = stream.draw(layout.degree + 1, columns.straight.stop)
-    free = layout.product_degree + 1 - layout.packing
-    bent = np.concatenate([field.zeros(layout.packing, layout.repetitions), stream.draw(free, layout.repetitions)])
-    first = interpolation(field, points[: layout.degree + 1], points)
-    second = interpolation(field, (*slots(field, layout.packing), *points[:free]), points)
-    return np.concatenate([field.product(first, straight), field.product(second, bent)], axis=1)

@@ -15,6 +15,8 @@ Elements: TypeAlias = NDArray[Any]
 """Unsigned integers below a field's modulus, of the field's type."""
 _SHORT, _LONG = (31, 1 << 7), (16, 1 << 22)
 """Bits of the right factor's limbs, and terms summed in float64: 2¹⁵ · 2³¹ · 2⁷ and 2¹⁵ · 2¹⁶ · 2²² are 2⁵³."""
+_FEW = 21
+"""Bits of a limb that is multiplied by −1, 0 or 1: three make 61, and 2²⁸ of them stay below 2⁵³."""
 _COLUMNS = 2048
 """Columns of a product computed together, so that they stay in the processor's cache."""
 
@@ -122,6 +124,17 @@ class Field:
                 total = self._plus(total, limbs[:, terms], right[terms, here], width)
             result[:, here] = self._below(total)
         return result
+
+    def product_of_few(self, left: NDArray[np.int8], right: Elements) -> Elements:
+        """Return the matrix product [a, b] · [b, c] of −1, 0 and 1 with elements; b is at most 2²⁸."""
+        factors = left.astype(np.float64)
+        total = np.zeros((left.shape[0], right.shape[1]), np.uint64)
+        for low in range(0, self.bits, _FEW):
+            part = (right >> right.dtype.type(low)) & right.dtype.type((1 << _FEW) - 1)
+            sums = (factors @ part.astype(np.float64)).astype(np.int64)
+            total = total + self._shifted(self._reduced(sums), low)
+            total = (total & np.uint64(self.modulus)) + (total >> np.uint64(self.bits))
+        return self._below(total)
 
     def to_bytes(self, elements: Elements) -> bytes:
         """Return elements as bytes: 4 or 8 each, the lowest first."""

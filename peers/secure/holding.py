@@ -1,6 +1,8 @@
 """What a member holds of all deals, taken piece by piece as it comes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from peers.secure.columns import Columns
 from peers.secure.commitment import SALT_BYTES, Leaf
@@ -20,7 +22,7 @@ class Holding:
 
     def __init__(self, binding: bytes, place: int, columns: Columns, dealers: Sequence[int]) -> None:
         field = columns.layout.field
-        self._columns, self._place = columns, place
+        self._columns, self.place = columns, place
         self._row = {dealer: row for row, dealer in enumerate(dealers)}
         self._update = field.zeros(len(dealers), columns.update)
         self._small = field.zeros(len(dealers), columns.small)
@@ -32,7 +34,7 @@ class Holding:
         """Take the next piece of a dealer's part; one that is malformed makes the part one that does not fit."""
         self._leaves[dealer].feed(piece)
         columns, field, row = self._columns, self._columns.layout.field, self._row[dealer]
-        seeded = self._place in columns.seeded(dealer)
+        seeded = self.place in columns.seeded(dealer)
         try:
             if number == 0:
                 self._first[dealer] = piece
@@ -64,7 +66,7 @@ class Holding:
     def part(self, dealer: int) -> bytes:
         """Return a whole part, to show it to all."""
         columns, field, row = self._columns, self._columns.layout.field, self._row[dealer]
-        update = b"" if self._place in columns.seeded(dealer) else field.to_bytes(self._update[row])
+        update = b"" if self.place in columns.seeded(dealer) else field.to_bytes(self._update[row])
         salt = self._first[dealer]
         if update:
             salt = salt[:SALT_BYTES]
@@ -78,10 +80,13 @@ class Holding:
         """Return the shares of some dealers' small columns, [dealers, small columns]."""
         return self._small[[self._row[dealer] for dealer in dealers]]
 
-    def total(self, dealers: Sequence[int]) -> Elements:
-        """Return the share of the sum of some dealers' updates, [update columns]."""
+    def total(self, weights: Mapping[int, int]) -> Elements:
+        """Return the share of the sum of some dealers' updates, each times its weight, [update columns]."""
         field = self._columns.layout.field
         total = field.zeros(self._columns.update)
-        for dealer in dealers:
-            total = field.add(total, self._update[self._row[dealer]])
+        for dealer, weight in weights.items():
+            row = self._update[self._row[dealer]]
+            if weight != 1:
+                row = field.multiply(row, field.elements(np.array(weight, np.int64)))
+            total = field.add(total, row)
         return total

@@ -59,6 +59,11 @@ class Layout:
         return self.slack(degree) // 2
 
     @property
+    def borne(self) -> int:
+        """How many of the members may cheat: f, where all peers are members."""
+        return max(0, min(self.faults, self.coalition, self.liars(self.product_degree)))
+
+    @property
     def stages(self) -> int:
         """Stages in which what was said to some reaches all: one more than peers may be silent or cheat."""
         return max(2, min(self.peers - 2, 2 * self.faults) + 1)

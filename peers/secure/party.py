@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -20,10 +21,14 @@ from peers.secure.checks import fingerprint, scalars
 from peers.secure.columns import Columns
 from peers.secure.context import Context
 from peers.secure.deal import Deal, Entropy
+from peers.secure.distances import distance_shares
 from peers.secure.envelope import TAG_BYTES, SealError, pair_key, seal, unseal
 from peers.secure.field import Elements
+from peers.secure.hearing import AbortedError
 from peers.secure.holding import Holding
-from peers.secure.ruling import AbortedError, Ruling, joined
+from peers.secure.lengths import refused
+from peers.secure.pieces import joined
+from peers.secure.ruling import SCORE_BYTES, Ruling
 from peers.secure.sharing import pack
 
 Steps: TypeAlias = Generator[Outgoing, Incoming, "Outcome"]
@@ -35,7 +40,7 @@ class Outcome:
     """How a round ended for a peer.
 
     Attributes:
-        sum: [size], of the accepted dealers' updates; None: it was aborted.
+        sum: [size], of the accepted dealers' updates, each times its weight; None: it was aborted.
         ruling: what all know of it.
         boards: phase → what was said in it, in order: the transcript.
         aborted: why; empty: it was not.
@@ -82,6 +87,7 @@ class Player:
         self.ruling = Ruling(context, columns, members)
         self.place = members.index(me) if me in members else None
         self.boards: list[tuple[str, Board]] = []
+        self.secrets = self.masks = np.zeros((0, 0), np.int64)
         self.holding = None if self.place is None else Holding(context.binding, self.place, columns, context.peers)
 
     def play(self) -> Steps:
@@ -91,7 +97,11 @@ class Player:
         yield from self.say("keys", secret.public_key().public_bytes_raw(), ruling.take_keys)
         yield from self.share(secret)
         yield from self.open_beacon(0)
+        if self.columns.terms.ball is not None:
+            yield from self.say("refusals", self.refusals(), ruling.take_refusals)
         yield from self.check()
+        if self.columns.terms.distances:
+            yield from self.say("distances", self.distances(), ruling.take_distances)
         yield from self.open_sum()
         yield from self.say("results", ruling.result_digest(), ruling.take_results)
         return Outcome(ruling.result(), ruling, self.boards)
@@ -99,9 +109,13 @@ class Player:
     def share(self, secret: X25519PrivateKey) -> Talk:
         """Deal, and settle who got what was committed to."""
         ruling = self.ruling
-        deal = self.deal(pack(self.columns.layout.field, self.update, self.columns.layout.packing, filler=1))
+        layout, terms = self.columns.layout, self.columns.terms
+        self.secrets = pack(layout.field, self.update, layout.packing, filler=terms.filler)
+        deal = self.deal(self.secrets)
         yield from self.hand_out(deal, secret)
-        yield from self.say("commitments", commitment.encode(deal.leaves), ruling.take_commitments)
+        self.masks = deal.masks
+        told = b"" if terms.reference is None else self.score(terms.reference).to_bytes(SCORE_BYTES, "big", signed=True)
+        yield from self.say("commitments", commitment.encode(deal.leaves) + told, ruling.take_commitments)
         yield from self.say("complaints", self.complaints(), ruling.take_complaints)
         if ruling.complaints:
             shown = joined([deal.part(place) for dealer, place in ruling.complaints if dealer == self.me])
@@ -148,6 +162,24 @@ class Player:
         committed = self.ruling.commitments
         return bytes(not self.holding.fits(dealer, committed[dealer][self.place]) for dealer in self.ruling.dealers)
 
+    def score(self, reference: Elements) -> int:
+        """Return what this peer says is its update's inner product with the reference."""
+        field = self.columns.layout.field
+        return int(field.signed(field.product(self.update[None], reference[:, None]))[0, 0])
+
+    def refusals(self) -> bytes:
+        """Return which projections of this peer's update are not to be opened, a bit for each."""
+        assert self.ruling.challenge is not None
+        return np.packbits(refused(self.columns, self.ruling.challenge, self.secrets, self.masks)).tobytes()
+
+    def distances(self) -> bytes:
+        """Return what a member opens of the distances between updates."""
+        if self.holding is None:
+            return b""
+        dealers = self.ruling.dealers
+        shares, masks = self.holding.updates(dealers), self.holding.small(dealers)[:, self.columns.distance_masks]
+        return self.raw(distance_shares(self.columns.layout.field, shares, masks, dealers))
+
     def open_beacon(self, which: int) -> Talk:
         """Open all dealers' parts of a beacon."""
         where = self.columns.beacons[which]
@@ -162,7 +194,10 @@ class Player:
         numbers = None
         if holding is not None and ruling.challenge is not None:
             dealers = ruling.dealers
-            numbers = scalars(self.columns, ruling.challenge, holding.updates(dealers), holding.small(dealers))
+            closed = np.stack([ruling.refused[dealer] for dealer in dealers]) if ruling.refused else None
+            numbers = scalars(
+                self.columns, ruling.challenge, holding.updates(dealers), holding.small(dealers), holding.place, closed
+            )
         yield from self.say("checks", self.raw(numbers), ruling.take_scalars)
         if accused := ruling.accused():
             shown = b""
@@ -173,7 +208,7 @@ class Player:
     def open_sum(self) -> Talk:
         """Commit to the share of the sum, show by a fingerprint whether it is right, and open as many as are needed."""
         ruling, holding = self.ruling, self.holding
-        row = None if holding is None else holding.total(ruling.dealers)
+        row = None if holding is None else holding.total(ruling.weighed())
         raw = self.raw(row)
         yield from self.say("sums", hashlib.sha256(raw).digest(), ruling.take_sums)
         yield from self.open_beacon(1)

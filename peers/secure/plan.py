@@ -1,12 +1,24 @@
-"""What a description's round looks like: its layout, its rule, and how many may cheat."""
+"""What a description's round looks like: its layout, its rule, who holds shares, and how many may cheat."""
+
+import hashlib
+
+import numpy as np
+from numpy.typing import NDArray
 
 from common.config import Experiment
 from common.errors import UserError
-from peers.secure.field import SMALL
-from peers.secure.layout import Layout, packed
+from peers.secure.context import Context
+from peers.secure.field import LARGE, SMALL
+from peers.secure.labels import COMMITTEE
+from peers.secure.layout import Layout, committee, packed
 from peers.secure.rules.box import Box
+from peers.secure.rules.norm import MultiKrum, NormBounded
 from peers.secure.rules.rule import Rule
 from peers.secure.rules.signs import Signs
+from peers.secure.rules.trust import FLTrust
+from peers.secure.rules.vote import median
+
+_OF_LENGTHS = ("norm-bounded-mean", "fltrust", "multi-krum")
 
 
 def layout_of(experiment: Experiment) -> Layout:
@@ -18,10 +30,36 @@ def layout_of(experiment: Experiment) -> Layout:
         raise UserError(
             f"protocol = 'secure' with {peers} peers: each could tell the other's update from the sum; name at least 3"
         )
-    return packed(peers, faults=faults, coalition=coalition, field=SMALL)
+    field = LARGE if settings.rule in _OF_LENGTHS else SMALL
+    if settings.members is None:
+        return packed(peers, faults=faults, coalition=coalition, field=field)
+    return committee(peers, settings.members, faults=faults, coalition=coalition, field=field)
 
 
-def rule_of(experiment: Experiment) -> Rule:
-    """Return the aggregation rule of a description."""
+def members_of(context: Context, layout: Layout, peers: int) -> tuple[int, ...]:
+    """Return who holds shares in a round: all, or a committee that is drawn anew in each round of each run.
+
+    The draw follows from the run and the round alone. Who may cheat was fixed before, so that nobody can choose it.
+    """
+    lots = {peer: hashlib.sha256(COMMITTEE + context.binding + peer.to_bytes(4, "big")).digest()
+            for peer in range(peers)}  # fmt: skip
+    return tuple(sorted(sorted(lots, key=lots.__getitem__)[: layout.members]))
+
+
+def rules_of(experiment: Experiment, reference: NDArray[np.float64] | None = None) -> tuple[Rule, ...]:
+    """Return the aggregations of a description's round, in order; most rules have one.
+
+    Args:
+        experiment: the description.
+        reference: [d], the update of the public records, for ``fltrust``.
+    """
     settings = experiment.secure
-    return Signs(settings.step_size) if settings.rule == "rsa" else Box(settings.radius)
+    if settings.rule == "median":
+        return median(settings.radius, settings.votes)
+    if settings.rule == "norm-bounded-mean":
+        return (NormBounded(settings.norm),)
+    if settings.rule == "multi-krum":
+        return (MultiKrum(settings.norm, num_malicious_nodes=settings.num_malicious_nodes),)
+    if settings.rule == "fltrust":
+        return (FLTrust(np.zeros(0) if reference is None else reference),)
+    return (Signs(settings.step_size) if settings.rule == "rsa" else Box(settings.radius),)

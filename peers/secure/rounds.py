@@ -17,9 +17,9 @@ from peers.secure.broadcast import Incoming, Outgoing
 from peers.secure.columns import Columns
 from peers.secure.context import Context
 from peers.secure.deal import Entropy
+from peers.secure.hearing import Culprit
 from peers.secure.party import Outcome, Player, play
-from peers.secure.plan import layout_of, rule_of
-from peers.secure.ruling import Culprit
+from peers.secure.plan import layout_of, members_of, rules_of
 
 RoundSteps: TypeAlias = "Generator[Outgoing, Incoming, RoundResult]"
 
@@ -71,6 +71,7 @@ class Seat:
 def secure_round(
     seat: Seat, number: int, keys: Mapping[int, Ed25519PublicKey], update: NDArray[np.float64] | None, *,
     generator: np.random.Generator, entropy: Callable[[int], Entropy], player: type[Player] | None = None,
+    reference: NDArray[np.float64] | None = None,
 ) -> RoundSteps:  # fmt: skip
     """Take part in a round of a federation, and return how it ended.
 
@@ -82,14 +83,25 @@ def secure_round(
         generator: for rounding at random.
         entropy: number of an aggregation → where its randomness comes from.
         player: how it plays; None: honestly.
+        reference: [d], the update of the public records, which all peers have; for ``fltrust`` alone.
     """
-    layout, rule = layout_of(seat.experiment), rule_of(seat.experiment)
-    encoded = rule.encode(np.zeros(seat.size) if update is None else update, generator)
-    context = Context(seat.run, number, keys)
-    outcome = yield from play(
-        seat.me, seat.key, context, Columns(layout, seat.size), tuple(range(seat.peers)),
-        layout.field.elements(encoded), entropy(number), player,
-    )  # fmt: skip
-    if outcome.sum is None:
-        return RoundResult(None, (outcome,))
-    return RoundResult(rule.decode(layout.field.signed(outcome.sum), len(outcome.ruling.dealers)), (outcome,))
+    layout, rules = layout_of(seat.experiment), rules_of(seat.experiment, reference)
+    told, step = np.zeros(seat.size) if update is None else update, np.zeros(seat.size)
+    outcomes: list[Outcome] = []
+    there = dict(keys)
+    for part, rule in enumerate(rules):
+        if seat.me not in there:
+            break  # it was caught in the part before
+        which = (number - 1) * len(rules) + part + 1
+        context = Context(seat.run, which, there)
+        columns = Columns(layout, seat.size, rule.terms(layout, seat.size))
+        outcome = yield from play(
+            seat.me, seat.key, context, columns, members_of(context, layout, seat.peers),
+            layout.field.elements(rule.encode(told - step, generator)), entropy(which), player,
+        )  # fmt: skip
+        outcomes.append(outcome)
+        if outcome.sum is None:
+            return RoundResult(None, tuple(outcomes))
+        step = step + rule.decode(layout.field.signed(outcome.sum), sum(outcome.ruling.weights.values()))
+        there = {peer: key for peer, key in there.items() if peer not in {one.peer for one in outcome.ruling.culprits}}
+    return RoundResult(step if len(outcomes) == len(rules) else None, tuple(outcomes))

@@ -4,6 +4,7 @@ import numpy as np
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
 
 from peers.secure.field import Elements, Field
 from peers.secure.labels import STREAM
@@ -41,6 +42,12 @@ class Stream:
             missing -= kept.size
         whole = parts[0] if len(parts) == 1 else np.concatenate([*parts, self._field.zeros(0)])
         return whole.reshape(shape)
+
+    def ternary(self, *shape: int) -> NDArray[np.int8]:
+        """Return numbers that are 0 with probability 1/2, and −1 or 1 with 1/4 each."""
+        count = int(np.prod(shape, dtype=np.int64))
+        pairs = np.unpackbits(np.frombuffer(self._cipher.update(bytes(-(-count // 4))), np.uint8)).astype(np.int8)
+        return (pairs[0 : 2 * count : 2] - pairs[1 : 2 * count : 2]).reshape(shape)
 
     def _below(self, words: int) -> Elements:
         field = self._field

@@ -15,14 +15,18 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from common.errors import UserError
 from common.folder import write_text
+from peers.secure.ball import ball, bound_for
 from peers.secure.broadcast import Board
 from peers.secure.columns import Columns
 from peers.secure.context import Context
 from peers.secure.field import Elements, Field
+from peers.secure.hearing import AbortedError, Culprit
 from peers.secure.labels import PROTOCOL
-from peers.secure.layout import packed
+from peers.secure.layout import Layout, committee, packed
 from peers.secure.messages import Message, is_genuine
-from peers.secure.ruling import AbortedError, Culprit, Ruling
+from peers.secure.plan import members_of
+from peers.secure.ruling import Ruling
+from peers.secure.terms import SIGNS, Terms
 
 LARGEST_SIZE = 10**9
 """Numbers of an update that a transcript may speak of."""
@@ -75,6 +79,7 @@ def write_transcript(path: Path, ruling: Ruling, boards: Sequence[tuple[str, Boa
         "members": list(ruling.members),
         "layout": {name: getattr(layout, name) for name in _NUMBERS} | {"field": layout.field.bits},
         "size": ruling.columns.size,
+        "terms": _terms(ruling.columns.terms),
     }
     lines = [head]
     for phase, board in boards:
@@ -156,10 +161,12 @@ def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[R
     if len(set(public.values())) < len(public) or len(set(names.values())) < len(told["peers"]):
         raise ValueError("two peers have the same name, number or key")
     sizes = told["layout"]
-    layout = packed(
-        len(names), faults=int(sizes["faults"]), coalition=int(sizes["coalition"]), field=Field(int(sizes["field"]))
-    )
-    if any(getattr(layout, name) != sizes[name] for name in _NUMBERS) or list(told["members"]) != sorted(names):
+    faults, coalition, field = int(sizes["faults"]), int(sizes["coalition"]), Field(int(sizes["field"]))
+    if int(sizes["members"]) == len(names):
+        layout = packed(len(names), faults=faults, coalition=coalition, field=field)
+    else:
+        layout = committee(len(names), int(sizes["members"]), faults=faults, coalition=coalition, field=field)
+    if any(getattr(layout, name) != sizes[name] for name in _NUMBERS):
         raise ValueError("its layout is not the one of so many peers and faults")
     if not 0 < int(told["size"]) <= LARGEST_SIZE:
         raise ValueError(f"an update of {told['size']} numbers")
@@ -167,7 +174,41 @@ def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[R
     context = Context(
         run, int(told["round"]), {peer: Ed25519PublicKey.from_public_bytes(raw) for peer, raw in public.items()}
     )
-    return Ruling(context, Columns(layout, int(told["size"])), [int(peer) for peer in told["members"]]), names
+    members = members_of(context, layout, len(names))
+    if list(told["members"]) != list(members):
+        raise ValueError("its members are not those that hold shares in such a round")
+    columns = Columns(layout, int(told["size"]), _read_terms(told["terms"], layout, int(told["size"])))
+    return Ruling(context, columns, members), names
+
+
+def _terms(terms: Terms) -> dict[str, Any]:
+    """Return what an aggregation asks of updates, for the head."""
+    if terms.ball is None:
+        return {"numbers": "signs"}
+    reference = None if terms.reference is None else _text(terms.reference.astype("<u8").tobytes())
+    return {
+        "numbers": "ball",
+        "bound": terms.ball.bound,
+        "reference": reference,
+        "distances": terms.distances,
+        "malicious": terms.malicious,
+    }
+
+
+def _read_terms(told: Mapping[str, Any], layout: Layout, size: int) -> Terms:
+    """Return what ``_terms`` told. Raises ValueError, UserError: it is something else."""
+    if told["numbers"] == "signs":
+        return SIGNS
+    if told["bound"] != bound_for(size):
+        raise ValueError(f"a bound of {told['bound']} for {size} numbers")
+    reference, malicious = told["reference"], told["malicious"]
+    raw = None if reference is None else layout.field.from_bytes(_bytes(reference), size)
+    return Terms(
+        ball(layout, size, bound_for(size)),
+        raw,
+        bool(told["distances"]),
+        None if malicious is None else int(malicious),
+    )
 
 
 def _boards(lines: Sequence[Mapping[str, Any]], peers: Collection[int]) -> Iterator[tuple[str, Board]]:

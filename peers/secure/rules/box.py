@@ -10,9 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from peers.secure.rules.rule import OfSigns
+
 
 @dataclass(frozen=True)
-class Box:
+class Box(OfSigns):
     """Numbers of an update, clipped and rounded to the ends of the box at random.
 
     Attributes:

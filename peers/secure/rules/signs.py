@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from peers.secure.rules.rule import OfSigns
+
 
 @dataclass(frozen=True)
-class Signs:
+class Signs(OfSigns):
     """Votes of 1 and −1.
 
     Attributes:

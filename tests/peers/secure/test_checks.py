@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from peers.secure import checks
-from peers.secure.checks import Challenge, fingerprint, scalars
+from peers.secure.challenge import Challenge
+from peers.secure.checks import fingerprint, scalars
 from peers.secure.columns import Columns
 from peers.secure.deal import Deal
 from peers.secure.decoding import decode

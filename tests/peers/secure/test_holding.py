@@ -113,12 +113,12 @@ def test_the_share_of_the_sum_is_the_sum_of_the_shares(layout: Layout) -> None:
     rows = {dealer: part_of(layout, deal, dealer, 1).update.tolist() for dealer, deal in deals.items()}
     for asked in (list(deals), [3, 0], [4]):
         summed = [sum(column) % layout.field.modulus for column in zip(*(rows[one] for one in asked), strict=True)]
-        assert holding.total(asked).tolist() == summed
+        assert holding.total(dict.fromkeys(asked, 1)).tolist() == summed
 
 
 def test_the_sum_of_nobodys_updates_is_zero() -> None:
     _, holding = honest(TWO, 1, [0])
-    assert holding.total([]).tolist() == [0] * Columns(TWO, NUMBERS).update
+    assert holding.total({}).tolist() == [0] * Columns(TWO, NUMBERS).update
 
 
 def test_nothing_fits_before_all_has_come() -> None:
@@ -206,7 +206,7 @@ def test_a_part_shown_to_all_takes_the_place_of_what_did_not_fit(layout: Layout)
         assert holding.part(DEALER) == raw
         assert holding.updates(dealers).tolist() == right.updates(dealers).tolist()
         assert holding.small(dealers).tolist() == right.small(dealers).tolist()
-        assert holding.total(dealers).tolist() == right.total(dealers).tolist()
+        assert holding.total(dict.fromkeys(dealers, 1)).tolist() == right.total(dict.fromkeys(dealers, 1)).tolist()
 
 
 # What a dealer has committed to may be malformed itself. A member that took such a part for right could be made to open

@@ -2,7 +2,7 @@ import pytest
 
 from common.config import Experiment, parse
 from common.errors import UserError
-from peers.secure.plan import layout_of, rule_of
+from peers.secure.plan import layout_of, rules_of
 from peers.secure.rules.box import Box
 from peers.secure.rules.signs import Signs
 
@@ -37,5 +37,5 @@ def test_what_is_unsafe_is_refused(peers: int, secure: dict[str, object], said: 
 
 
 def test_rules_have_their_names_and_their_sizes() -> None:
-    assert rule_of(described(5, step_size=0.5)) == Signs(0.5)
-    assert rule_of(described(5, rule="box-clipping", radius=0.25)) == Box(0.25)
+    assert rules_of(described(5, step_size=0.5)) == (Signs(0.5),)
+    assert rules_of(described(5, rule="box-clipping", radius=0.25)) == (Box(0.25),)

@@ -17,11 +17,13 @@ from peers.secure.checks import fingerprint
 from peers.secure.columns import Columns
 from peers.secure.deal import Deal
 from peers.secure.field import SMALL
+from peers.secure.hearing import AbortedError, Culprit
 from peers.secure.labels import BEACON, HEAD
 from peers.secure.layout import Layout, packed
 from peers.secure.messages import Message
 from peers.secure.party import Outcome, Player, Talk
-from peers.secure.ruling import AbortedError, Culprit, Ruling, joined, split
+from peers.secure.pieces import joined, split
+from peers.secure.ruling import Ruling
 from peers.secure.sharing import pack
 from peers.secure.stream import Stream
 from tests.peers.secure.rounds import NINE, SIZE, a_round, agreed, context_of, entropy_of, votes

@@ -208,7 +208,7 @@ def test_one_round_makes_one_file(path: Path) -> None:
 
 def test_a_line_is_a_message_or_the_end_of_a_phase() -> None:
     head, *rest = lines()
-    assert set(head) == {"protocol", "run", "round", "peers", "members", "layout", "size"}
+    assert set(head) == {"protocol", "run", "round", "peers", "members", "layout", "size", "terms"}
     assert all(set(line) in ({"phase", "end"}, {"phase", "sender", "body", "signature"}) for line in rest)
     assert [line["phase"] for line in rest if "end" in line] == [phase for phase, _ in outcome().boards]
 

@@ -1,0 +1,158 @@
+"""How a peer that missed the end of a round finds out what came of it: what more than f peers tell alike is right.
+
+Among f + 1 peers one is honest, and honest peers have the same weights after each round. So a peer believes what f + 1
+tell alike, and takes the weights from any of them, since it knows their hash.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from peers.neighbours import Neighbours, Unreachable
+from peers.secure.state import SecureState
+from peers.wire import LARGEST, Parcel, RefusedError, decode_parcel, encode_parcel, parcel_bytes, short
+
+_WHERE, _WEIGHTS = b"where", b"weights"
+_OF_PEER = 1_000
+"""Bytes that a peer's account of where it is may have for each peer of the run."""
+_DIGEST = 64
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a peer says that it is.
+
+    Attributes:
+        round: the last that is over for it.
+        begun: the last in which it has said something.
+        digest: of what all have in common after that round (``SecureState.digest``).
+        excluded: as in ``SecureState``.
+    """
+
+    round: int
+    begun: int
+    digest: str
+    excluded: dict[str, dict[str, Any]]
+
+
+def where(run: str) -> bytes:
+    """Return the question where a peer is; ``run`` as in ``SecureState``."""
+    return _WHERE + run.encode()
+
+
+def weights(run: str, round_: int) -> bytes:
+    """Return the question for the weights after a round."""
+    return _WEIGHTS + run.encode() + b" %d" % round_
+
+
+def answer(state: SecureState, question: bytes) -> bytes:
+    """Return what a peer answers to either. Raises RefusedError: it is neither, or it has other weights by now."""
+    if question == where(state.run):
+        told = {"round": state.round, "begun": state.begun, "digest": state.digest(), "excluded": state.excluded}
+        return json.dumps(told, sort_keys=True).encode()
+    if question == weights(state.run, state.round):
+        return encode_parcel(Parcel(state.name, state.round + 1, 1, state.arrays), state.run)
+    if question.startswith((_WHERE, _WEIGHTS)):
+        raise RefusedError("the question belongs to another run, or to weights that this peer does not have now")
+    raise RefusedError("its question is none that peers of the secure protocol ask")
+
+
+def ask_standings(neighbours: Neighbours, state: SecureState, names: list[str], timeout: float) -> dict[str, Standing]:
+    """Ask peers where they are; who does not answer within ``timeout`` seconds, or nonsense, is left out."""
+    limit = _OF_PEER * (len(names) + 1)
+    told = neighbours.ask_all(dict.fromkeys(names, where(state.run)), limit=limit, timeout=timeout)
+    found = {}
+    for name, said in told.items():
+        standing = None if isinstance(said, Unreachable) else _decode(said, {*names, state.name})
+        if standing is not None:
+            found[name] = standing
+    return found
+
+
+def agreed_standing(told: Mapping[str, Standing], faults: int) -> tuple[Standing, list[str]] | None:
+    """Return the furthest standing that more than ``faults`` peers tell alike, and who they are; None: there is none."""
+    tellers: dict[str, list[str]] = {}
+    for name, standing in told.items():
+        common = json.dumps([standing.round, standing.digest, standing.excluded], sort_keys=True)
+        tellers.setdefault(common, []).append(name)
+    agreed = [names for names in tellers.values() if len(names) > faults]
+    best = max(agreed, key=lambda names: (told[names[0]].round, len(names)), default=None)
+    return None if best is None else (told[best[0]], best)
+
+
+def surely_begun(told: Mapping[str, Standing], faults: int) -> int:
+    """Return the last round that an honest peer has begun, as far as one can know: 0, if nobody says so."""
+    begun = sorted((standing.begun for standing in told.values()), reverse=True)
+    return begun[faults] if len(begun) > faults else 0
+
+
+def taken_over(
+    neighbours: Neighbours,
+    state: SecureState,
+    standing: Standing,
+    tellers: list[str],
+    timeout: float,
+    missed: Callable[[int], dict[str, Any]],
+) -> SecureState | None:
+    """Return a peer's state with what others have after a later round, or another after the same; None: nobody gives it.
+
+    Args:
+        neighbours: the way to the others.
+        state: the peer's own.
+        standing, tellers: what is believed, and who told it.
+        timeout: seconds for each of them.
+        missed: round → the line for one that this peer was not there for to the end.
+    """
+    if standing.digest == state.digest():
+        return state
+    for name in tellers:
+        limit = parcel_bytes(state.arrays, name, state.run)
+        question = {name: weights(state.run, standing.round)}
+        said = neighbours.ask_all(question, limit=limit, timeout=timeout)[name]
+        if isinstance(said, Unreachable):
+            continue
+        try:
+            parcel = decode_parcel(said, state.arrays, sender=name, run=state.run)
+        except RefusedError:
+            continue
+        slept = tuple(missed(number) for number in range(state.round + 1, standing.round + 1))
+        found = replace(
+            state,
+            arrays=parcel.arrays,
+            round=standing.round,
+            begun=max(state.begun, standing.round),
+            excluded=standing.excluded,
+            lines=state.lines + slept,
+        )
+        if found.digest() == standing.digest:
+            return found
+    return None
+
+
+def _decode(said: bytes, names: set[str]) -> Standing | None:
+    try:
+        told = json.loads(said)
+        standing = Standing(**told)
+        excluded = {
+            name: {"round": _whole(about["round"]), "reason": short(_text(about["reason"]), _OF_PEER)}
+            for name, about in standing.excluded.items()
+            if about.keys() == {"round", "reason"}
+        }
+        if excluded != standing.excluded or not excluded.keys() <= names or len(_text(standing.digest)) != _DIGEST:
+            return None
+        return Standing(_whole(standing.round), _whole(standing.begun), standing.digest, excluded)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value < LARGEST - 1:
+        raise ValueError
+    return value
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value

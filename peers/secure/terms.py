@@ -1,0 +1,81 @@
+"""What an aggregation asks of the updates that it adds up, and with what weight each of them counts."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from common.rules.columns import Matrix
+from common.rules.krum import most_malicious, ranking
+from peers.secure.ball import Ball
+from peers.secure.field import Elements
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What is checked of an update, and opened.
+
+    Attributes:
+        ball: which it must be in; None: each of its numbers is 1 or −1.
+        reference: [d], what all know, as elements; each dealer's inner product with it is told, and is its weight, or 0
+            where it is negative. None: there is none.
+        distances: whether the distances between updates are opened, and those count that multi-Krum selects.
+        malicious: how many updates multi-Krum takes for malicious; None: as many as the number of updates allows.
+
+    Raises:
+        ValueError: no ball, where there is a reference or distances.
+    """
+
+    ball: Ball | None = None
+    reference: Elements | None = None
+    distances: bool = False
+    malicious: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ball is None and (self.reference is not None or self.distances):
+            raise ValueError("a reference and distances need updates in a ball")
+
+    @property
+    def filler(self) -> int:
+        """What stands behind the last number of an update: one that is allowed."""
+        return 1 if self.ball is None else 0
+
+    @property
+    def encoded(self) -> bytes:
+        """What all must agree on."""
+        if self.ball is None:
+            return b""
+        ball = self.ball
+        numbers = (ball.bound, ball.mask, ball.projections, ball.refusals, int(self.distances), (self.malicious or 0),
+                   int(self.malicious is not None))  # fmt: skip
+        told = b"" if self.reference is None else hashlib.sha256(self.reference.astype("<u8").tobytes()).digest()
+        return b"".join(number.to_bytes(8, "big") for number in numbers) + told
+
+    def weights(self, dealers: Sequence[int], scores: Mapping[int, int], squared: Matrix | None) -> dict[int, int]:
+        """Return with what weight each dealer's update counts.
+
+        Args:
+            dealers: whose updates passed.
+            scores: dealer → its inner product with the reference; read only where there is one.
+            squared: [dealers, dealers], the distances, squared; read only where they are opened.
+        """
+        if self.reference is not None:
+            return {dealer: max(0, scores[dealer]) for dealer in dealers}
+        if squared is None:
+            return dict.fromkeys(dealers, 1)
+        return dict.fromkeys(selected(dealers, squared, self.malicious), 1)
+
+
+def selected(dealers: Sequence[int], squared: Matrix, malicious: int | None) -> list[int]:
+    """Return the dealers whom multi-Krum selects, n − f − 2 of n; all, where fewer than 5 are left to choose from.
+
+    See ``common.rules.krum.multi_krum``; f is lowered to what so many updates allow.
+    """
+    if len(dealers) < 5:
+        return list(dealers)
+    most = most_malicious(len(dealers))
+    faults = most if malicious is None else min(malicious, most)
+    return sorted(dealers[place] for place in ranking(squared, faults)[: len(dealers) - faults - 2])
+
+
+SIGNS = Terms()
+"""Each number is 1 or −1, and each update counts alike."""
