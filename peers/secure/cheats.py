@@ -20,7 +20,7 @@ class Silent(Player):
 
     def play(self) -> Steps:
         """Go through the phases, and keep everything back."""
-        return (yield from _altered(super().play(), lambda outgoing: {}))
+        return (yield from altered(super().play(), lambda outgoing: {}))
 
 
 class SilentAfterDealing(Player):
@@ -28,15 +28,15 @@ class SilentAfterDealing(Player):
 
     def open_beacon(self, which: int) -> Talk:
         """Keep back what is opened."""
-        yield from _altered(super().open_beacon(which), lambda outgoing: {})
+        yield from altered(super().open_beacon(which), lambda outgoing: {})
 
     def check(self) -> Talk:
         """Keep back what is opened."""
-        yield from _altered(super().check(), lambda outgoing: {})
+        yield from altered(super().check(), lambda outgoing: {})
 
     def open_sum(self) -> Talk:
         """Keep back what is opened."""
-        yield from _altered(super().open_sum(), lambda outgoing: {})
+        yield from altered(super().open_sum(), lambda outgoing: {})
 
 
 class TwoTongues(Player):
@@ -50,9 +50,9 @@ class TwoTongues(Player):
         if phase != self.phase:
             yield from spoken
             return
-        changed = bytes([body[0] ^ 1]) + body[1:]
+        changed = bytes([body[0] ^ 1]) + body[1:] if body else b"\1"
         other = say(self.speaker.key, self.context, phase, self.me, self.ruling.head, changed).encode()
-        yield from _altered(
+        yield from altered(
             spoken, lambda outgoing: {peer: other if peer % 2 else raw for peer, raw in outgoing.items()}, first=True
         )
 
@@ -66,7 +66,7 @@ class Halves(Player):
         """Say something to some."""
         spoken = super().say(phase, body, take)
         if phase == self.phase:
-            spoken = _altered(
+            spoken = altered(
                 spoken, lambda outgoing: {peer: raw for peer, raw in outgoing.items() if peer % 2}, first=True
             )
         yield from spoken
@@ -166,7 +166,7 @@ CHEATS: dict[str, type[Player]] = {
 """``misbehaviour.kind`` of a description → how such a peer plays."""
 
 
-def _altered(
+def altered(
     steps: Generator[Outgoing, Incoming, Result], change: Callable[[Outgoing], Outgoing], *, first: bool = False
 ) -> Generator[Outgoing, Incoming, Result]:
     """Do all steps, with what is sent changed; ``first``: only what is sent first."""

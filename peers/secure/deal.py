@@ -27,7 +27,7 @@ class Deal:
     """
 
     def __init__(self, binding: bytes, dealer: int, columns: Columns, secrets: Elements, entropy: Entropy) -> None:
-        self._binding, self._dealer, self._columns, self._secrets = binding, dealer, columns, secrets
+        self._binding, self._dealer, self._columns, self.secrets = binding, dealer, columns, secrets
         here = binding.hex()
         self._seeds = {member: entropy(f"{here} seed {member}") for member in columns.seeded(dealer)}
         self._salts = [entropy(f"{here} salt {member}") for member in range(columns.layout.members)]
@@ -61,7 +61,7 @@ class Deal:
     def _piece(self, block: slice, streams: Sequence[Stream]) -> list[bytes]:
         """Return every member's shares of a block; those of seeded ones follow from their seeds."""
         columns, field = self._columns, self._columns.layout.field
-        secrets = self._secrets[:, block]
+        secrets = self.secrets[:, block]
         random = np.stack([stream.draw(secrets.shape[1]) for stream in streams])
         shares = share(field, secrets, random, columns.layout.members, tuple(self._seeds))
         return [b"" if place in self._seeds else field.to_bytes(row) for place, row in enumerate(shares)]
@@ -74,6 +74,6 @@ class Deal:
             random = np.stack([Stream(field, seed, "update").draw(columns.update) for seed in self._seeds.values()])
             points = member_points(columns.layout.members)
             known = (*slots(field, columns.layout.packing), *(points[holder] for holder in self._seeds))
-            row = field.product(interpolation(field, known, (points[place],)), np.concatenate([self._secrets, random]))
+            row = field.product(interpolation(field, known, (points[place],)), np.concatenate([self.secrets, random]))
             update = field.to_bytes(row[0])
         return self._salts[place] + update + field.to_bytes(self.small[place])

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -78,13 +78,16 @@ def play(
 class Player:
     """What a peer knows in a round, and does by the rules; who cheats (``peers.secure.cheats``) overrides a step."""
 
+    judge: ClassVar[type[Ruling]] = Ruling
+    """What it makes of what is said; another one shows what a check is good for."""
+
     def __init__(
         self, me: int, key: Ed25519PrivateKey, context: Context, columns: Columns, members: tuple[int, ...],
         update: Elements, entropy: Entropy,
     ) -> None:  # fmt: skip
         self.me, self.context, self.columns, self.update, self.entropy = me, context, columns, update, entropy
         self.speaker = Speaker(me, key, context, columns.layout.stages)
-        self.ruling = Ruling(context, columns, members)
+        self.ruling = self.judge(context, columns, members)
         self.place = members.index(me) if me in members else None
         self.boards: list[tuple[str, Board]] = []
         self.secrets = self.masks = np.zeros((0, 0), np.int64)
@@ -188,27 +191,35 @@ class Player:
             f"beacon {which + 1}", self.raw(shares), lambda board: self.ruling.take_beacon(board, which)
         )
 
+    def scalars(self) -> Elements | None:
+        """Return what a member opens of each dealer for the checks, [dealers, columns.scalars]; None: it is none."""
+        ruling, holding = self.ruling, self.holding
+        if holding is None or ruling.challenge is None:
+            return None
+        dealers = ruling.dealers
+        closed = np.stack([ruling.refused[dealer] for dealer in dealers]) if ruling.refused else None
+        return scalars(
+            self.columns, ruling.challenge, holding.updates(dealers), holding.small(dealers), holding.place, closed
+        )
+
     def check(self) -> Talk:
         """Open what shows whether updates are allowed; whoever is accused shows its parts."""
         ruling, holding = self.ruling, self.holding
-        numbers = None
-        if holding is not None and ruling.challenge is not None:
-            dealers = ruling.dealers
-            closed = np.stack([ruling.refused[dealer] for dealer in dealers]) if ruling.refused else None
-            numbers = scalars(
-                self.columns, ruling.challenge, holding.updates(dealers), holding.small(dealers), holding.place, closed
-            )
-        yield from self.say("checks", self.raw(numbers), ruling.take_scalars)
+        yield from self.say("checks", self.raw(self.scalars()), ruling.take_scalars)
         if accused := ruling.accused():
             shown = b""
             if holding is not None and self.place in accused:
                 shown = joined([holding.part(dealer) for dealer in ruling.asked(self.place)])
             yield from self.say("evidence", shown, ruling.take_evidence)
 
+    def total(self) -> Elements | None:
+        """Return a member's share of the sum; None: it is none."""
+        return None if self.holding is None else self.holding.total(self.ruling.weighed())
+
     def open_sum(self) -> Talk:
         """Commit to the share of the sum, show by a fingerprint whether it is right, and open as many as are needed."""
-        ruling, holding = self.ruling, self.holding
-        row = None if holding is None else holding.total(ruling.weighed())
+        ruling = self.ruling
+        row = self.total()
         raw = self.raw(row)
         yield from self.say("sums", hashlib.sha256(raw).digest(), ruling.take_sums)
         yield from self.open_beacon(1)

@@ -28,16 +28,16 @@ def small_columns(columns: Columns, secrets: Elements, seed: bytes) -> tuple[NDA
     points = member_points(layout.members)
     shares = [
         field.product(interpolation(field, points[: layout.degree + 1], points), straight),
-        _shares(columns, field.zeros(layout.packing, times), bent),
+        shares_of(columns, field.zeros(layout.packing, times), bent),
     ]
     if (ball := columns.terms.ball) is not None:
         masks = masks_of(ball, layout.packing, Stream(field, seed, "projection masks"))
         carried = np.concatenate([slack_of(ball, field, secrets), field.elements(masks)], axis=1)
-        shares.append(_shares(columns, carried, stream.draw(layout.coalition, carried.shape[1])))
+        shares.append(shares_of(columns, carried, stream.draw(layout.coalition, carried.shape[1])))
         count = columns.distance_masks.stop - columns.sum_masks.start
         balanced = _adding_up_to_zero(field, stream, layout.packing, count)
         free = stream.draw(layout.product_degree + 1 - layout.packing, count)
-        shares.append(_shares(columns, balanced, free))
+        shares.append(shares_of(columns, balanced, free))
     return masks, np.concatenate(shares, axis=1)
 
 
@@ -64,7 +64,7 @@ def masks_of(ball: Ball, packing: int, stream: Stream) -> NDArray[np.int64]:
     return masks
 
 
-def _shares(columns: Columns, secrets: Elements, random: Elements) -> Elements:
+def shares_of(columns: Columns, secrets: Elements, random: Elements) -> Elements:
     """Return members' values [m, columns] of polynomials with these secrets [k, columns] and first values [r, ·]."""
     field, points = columns.layout.field, member_points(columns.layout.members)
     known = (*slots(field, columns.layout.packing), *points[: len(random)])
