@@ -27,7 +27,7 @@ _TAIL = 6
 """Y / B."""
 _LENGTH = 9
 """A slot's numbers pass half of the projections while their norm is at most so many M."""
-_MOST = 4096
+_MOST = 1000
 """Projections that are thought of at most."""
 
 
@@ -82,16 +82,13 @@ def ball(layout: Layout, size: int, bound: int, security: int = SECURITY) -> Bal
     columns = -(-size // packing)
     refused = 1 - (1 - _TAIL * bound / mask) ** packing if mask > _TAIL * bound else 1.0
     if refused > 0.15 or 8 * columns * mask > prime or 2 * layout.peers * bound**3 > prime:
-        raise UserError(
-            f"secure.rule: updates of {size} numbers among {layout.peers} peers are too long to be proven short in a "
-            f"field of {layout.field.bits} bits; take rule = 'rsa' or 'box-clipping'"
-        )
+        raise _too_long(layout, size)
     wanted = security + layout.faults + layout.peers.bit_length()
     for projections in range(wanted, _MOST):
         refusals = _least_refusals(projections, refused, security + layout.peers.bit_length())
         if sum(math.comb(projections, count) for count in range(refusals + 1)) << wanted <= 1 << projections:
             return Ball(bound, mask, projections, refusals)
-    raise AssertionError("a refusal rate below 0.15 needs fewer")
+    raise _too_long(layout, size)
 
 
 def _least_refusals(projections: int, chance: float, security: int) -> int:
@@ -102,3 +99,10 @@ def _least_refusals(projections: int, chance: float, security: int) -> int:
         if beyond > 2.0**-security:
             return count
     return 0
+
+
+def _too_long(layout: Layout, size: int) -> UserError:
+    return UserError(
+        f"secure.rule: updates of {size} numbers among {layout.peers} peers are too long to be proven short in a field "
+        f"of {layout.field.bits} bits; take rule = 'rsa' or 'box-clipping'"
+    )

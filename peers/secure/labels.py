@@ -1,6 +1,6 @@
 """What every hash, key and signature of the secure protocol is bound to: one file, so that no two mean the same."""
 
-PROTOCOL = b"psreval/secure/1"
+PROTOCOL = b"psreval/secure/2"
 """Raised whenever messages or their meaning change; part of everything below."""
 
 STREAM = PROTOCOL + b"/stream"

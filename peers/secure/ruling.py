@@ -138,6 +138,8 @@ class Ruling(Hearing):
         for peer, body in self.said("commitments", board, self.dealers, self._commitment_bytes).items():
             if self._scored:
                 self.scores[peer] = int.from_bytes(body[-SCORE_BYTES:], "big", signed=True)
+                if abs(self.scores[peer]) > self.layout.field.modulus // 2:  # the checks only see it modulo the prime
+                    self.convict(peer, "commitments", "said an inner product that no update has")
                 body = body[:-SCORE_BYTES]
             self.commitments[peer] = commitment.decode(body)
         self.dealers = [peer for peer in self.dealers if peer in self.commitments]
@@ -237,35 +239,32 @@ class Ruling(Hearing):
 
     def take_evidence(self, board: Board) -> None:
         """Take what accused members got from the dealers in question: it convicts one of the two, each time."""
-        assert self.challenge is not None
         places = self.accused()
         said = self.said("evidence", board, [self.members[place] for place in places], None)
         for place in places:
-            peer = self.members[place]
-            if peer not in said:
-                continue  # it is silent, and counts no more
-            asked = self.asked(place)
-            for dealer, raw in zip(asked, split(said[peer], len(asked)), strict=True):
-                try:
-                    part = self._part(raw, dealer, place)
-                except ValueError as wrong:
-                    self.convict(
-                        peer,
-                        "evidence",
-                        f"opened a number that fits no other, and shows no part of peer {dealer}: {wrong}",
-                    )
-                    continue
-                refused = self.refused[dealer][None] if dealer in self.refused else None
-                follows = scalars(
-                    self.columns, self.challenge, part.update[None], part.small[None], place=place, refused=refused
-                )
-                if np.array_equal(follows.reshape(-1), self._opened_by(place, dealer)):
-                    self.convict(
-                        dealer, "evidence", f"dealt member {peer} a share that is on no polynomial of the others"
-                    )
-                else:
-                    self.convict(peer, "evidence", f"opened another number of peer {dealer} than follows from its part")
+            if self.members[place] in said:  # else it is silent, and counts no more
+                self._judge(place, said[self.members[place]])
         self.settle()
+
+    def _judge(self, place: int, raw: bytes) -> None:
+        """Convict an accused member, or the dealers whom its numbers do not fit, by the parts that it shows."""
+        assert self.challenge is not None
+        peer, asked, parts = self.members[place], self.asked(place), []
+        for dealer, one in zip(asked, split(raw, len(asked)), strict=True):
+            try:
+                parts.append(self._part(one, dealer, place))
+            except ValueError as wrong:
+                reason = f"opened a number that fits no other, and shows no part of peer {dealer}: {wrong}"
+                self.convict(peer, "evidence", reason)
+                return
+        refused = np.stack([self.refused[dealer] for dealer in asked]) if self.refused else None
+        update, small = np.stack([part.update for part in parts]), np.stack([part.small for part in parts])
+        follows = scalars(self.columns, self.challenge, update, small, place=place, refused=refused)
+        for dealer, numbers in zip(asked, follows, strict=True):
+            if np.array_equal(numbers, self._opened_by(place, dealer)):
+                self.convict(dealer, "evidence", f"dealt member {peer} a share that is on no polynomial of the others")
+            else:
+                self.convict(peer, "evidence", f"opened another number of peer {dealer} than follows from its part")
 
     def accused(self) -> list[int]:
         """Return the places of the members that must show what they got."""
@@ -289,7 +288,7 @@ class Ruling(Hearing):
             self.convict(self.members[list(said)[at]], "distances", "gave wrong shares of the distances")
         squared = self.layout.field.total(found.secrets, axis=0)
         self.squared = {pair: int(one) for pair, one in zip(pairs, squared, strict=True)}
-        self.settle()
+        # No ``settle``: who knows the distances and could still withdraw its update would choose a selection.
 
     def weighed(self) -> dict[int, int]:
         """Return how often each dealer's update is in the sum: dealer → a whole number."""
@@ -304,8 +303,12 @@ class Ruling(Hearing):
         if len(self.dealers) < max(1, len(self.context.peers) - 2 * self.layout.faults):
             raise AbortedError(f"only {len(self.dealers)} updates are left of {len(self.context.peers)}")
         self.weights = self.weighed()
-        if not any(self.weights.values()):
-            raise AbortedError("no update points in the direction of the reference")
+        counting, least = sum(weight > 0 for weight in self.weights.values()), self.layout.coalition + 2
+        if counting < least:
+            raise AbortedError(
+                f"only {counting} updates would count, and {least - 2} peers that put together what they see could tell "
+                "another's from the sum"
+            )
         self.sums = {
             self.members.index(peer): body for peer, body in self.said("sums", board, self.active_peers(), 32).items()
         }

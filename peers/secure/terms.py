@@ -70,11 +70,18 @@ def selected(dealers: Sequence[int], squared: Matrix, malicious: int | None) -> 
 
     See ``common.rules.krum.multi_krum``; f is lowered to what so many updates allow.
     """
-    if len(dealers) < 5:
+    count = how_many_selected(len(dealers), malicious)
+    if count == len(dealers):
         return list(dealers)
-    most = most_malicious(len(dealers))
-    faults = most if malicious is None else min(malicious, most)
-    return sorted(dealers[place] for place in ranking(squared, faults)[: len(dealers) - faults - 2])
+    return sorted(dealers[place] for place in ranking(squared, len(dealers) - 2 - count)[:count])
+
+
+def how_many_selected(updates: int, malicious: int | None) -> int:
+    """Return how many of so many updates multi-Krum selects."""
+    if updates < 5:
+        return updates
+    most = most_malicious(updates)
+    return updates - 2 - (most if malicious is None else min(malicious, most))
 
 
 SIGNS = Terms()

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from peers.secure.ball import ball, bound_for
 from peers.secure.layout import Layout
 from peers.secure.rules.scaling import clipped, rounded, unit
-from peers.secure.terms import Terms
+from peers.secure.terms import Terms, how_many_selected
 
 
 @dataclass(frozen=True)
@@ -49,5 +50,16 @@ class MultiKrum(NormBounded):
     leaks: str = "The distance between any two peers' updates, and whose updates are in the mean."
 
     def terms(self, layout: Layout, size: int) -> Terms:
-        """Return that an update is in a ball, and that distances are opened."""
+        """Return that an update is in a ball, and that distances are opened.
+
+        Raises:
+            UserError: so few updates would be selected that one could be told from their mean.
+        """
+        left = how_many_selected(layout.peers, self.num_malicious_nodes)
+        if left < layout.coalition + 2:
+            raise UserError(
+                f"secure.rule = 'multi-krum' selects {left} of {layout.peers} updates, and {layout.coalition} peers that "
+                "put together what they see could tell another's from their mean; name more peers, a smaller "
+                "secure.coalition or a smaller secure.num_malicious_nodes"
+            )
         return Terms(ball(layout, size, bound_for(size)), distances=True, malicious=self.num_malicious_nodes)
