@@ -306,8 +306,8 @@ class Ruling(Hearing):
         counting, least = sum(weight > 0 for weight in self.weights.values()), self.layout.coalition + 2
         if counting < least:
             raise AbortedError(
-                f"only {counting} updates would count, and {least - 2} peers that put together what they see could tell "
-                "another's from the sum"
+                f"only {counting} updates would count, and {least - 2} peers that put together what they see could "
+                "tell another's from the sum"
             )
         self.sums = {
             self.members.index(peer): body for peer, body in self.said("sums", board, self.active_peers(), 32).items()

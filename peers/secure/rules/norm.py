@@ -58,8 +58,8 @@ class MultiKrum(NormBounded):
         left = how_many_selected(layout.peers, self.num_malicious_nodes)
         if left < layout.coalition + 2:
             raise UserError(
-                f"secure.rule = 'multi-krum' selects {left} of {layout.peers} updates, and {layout.coalition} peers that "
-                "put together what they see could tell another's from their mean; name more peers, a smaller "
+                f"secure.rule = 'multi-krum' selects {left} of {layout.peers} updates, and {layout.coalition} peers "
+                "that put together what they see could tell another's from their mean; name more peers, a smaller "
                 "secure.coalition or a smaller secure.num_malicious_nodes"
             )
         return Terms(ball(layout, size, bound_for(size)), distances=True, malicious=self.num_malicious_nodes)
