@@ -100,6 +100,8 @@ class Hearing:
         for peer in self.context.peers:
             message = board.said.get(peer)
             link.update(message.digest if message else (b"\xff" if peer in board.twice else b"\0") * 32)
+            if peer in board.twice:  # whether it is its turn or not
+                self.convict(peer, phase, "said different things to different peers")
         self.head = link.digest()
         out = {culprit.peer for culprit in self.culprits}
         said = {}
@@ -107,9 +109,7 @@ class Hearing:
             if peer in out:
                 continue
             message = board.said.get(peer)
-            if peer in board.twice:
-                self.convict(peer, phase, "said different things to different peers")
-            elif message is None:
+            if message is None:
                 self.silent.setdefault(peer, phase)
             elif size is not None and len(message.body) != size:
                 self.convict(peer, phase, f"said {len(message.body)} bytes instead of {size}")

@@ -6,6 +6,7 @@ One function for each layout computes it, and refuses what is unsafe.
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from common.errors import UserError
 from peers.secure.field import Field
@@ -28,7 +29,8 @@ class Layout:
         packing: k; secrets on one polynomial.
         field: of the shares.
         repetitions: of each random check.
-        failure: the chance that a committee cannot correct the cheaters in it; 0 where all peers are members.
+        failure: the chance that a committee holds more cheaters and silent ones than it corrects; 0 where all peers
+            are members.
     """
 
     peers: int
@@ -102,11 +104,19 @@ def committee(
     if not 1 <= members <= peers:
         raise UserError(f"secure.members = {members}: a committee has between 1 and all {peers} peers")
     corrected = (members - 2 * coalition - 1) // 2
-    borne = min(coalition, corrected, faults)
-    failure = chance_of_more(borne, peers=peers, faults=faults, members=members)
-    if corrected < 0 or failure > Fraction(1, 2**security):
+    if corrected < 0:
         raise UserError(
-            f"secure.members = {members} of {peers} peers: more than {max(borne, 0)} of the {faults} that may cheat "
+            f"secure.members = {members}: to check what secure.coalition = {coalition} of them may not learn takes at "
+            f"least {2 * coalition + 1}; raise members, or lower coalition"
+        )
+    borne = min(coalition, corrected, faults)
+    limit = Fraction(1, 2**security)
+    failure = chance_of_more(borne, peers=peers, faults=faults, members=members)
+    if failure <= limit:
+        failure = chance_of_failure(borne, peers=peers, faults=faults, members=members)
+    if failure > limit:
+        raise UserError(
+            f"secure.members = {members} of {peers} peers: more than {borne} of the {faults} that may cheat "
             f"are drawn with probability {float(failure):.2g}, and a round needs that below {2.0**-security:.2g}; "
             "leave secure.members out, so that all peers hold shares"
         )
@@ -125,6 +135,27 @@ def chance_of_more(borne: int, *, peers: int, faults: int, members: int) -> Frac
         if members - bad <= peers - faults
     )
     return Fraction(ways, math.comb(peers, members))
+
+
+@lru_cache(maxsize=64)
+def chance_of_failure(borne: int, *, peers: int, faults: int, members: int) -> Fraction:
+    """Return the chance that 2 · liars + silent > 2 · ``borne`` in a draw: exact, for the worst mix of the two.
+
+    Of all peers they are 2 · liars + silent ≤ 2 · ``faults``. Fewer liars and more silent ones can be worse than liars
+    alone: with ``borne`` liars in a draw, one silent peer is one too many.
+    """
+    worst = 0
+    for liars in range(faults + 1):
+        silent = min(2 * (faults - liars), peers - liars)
+        others = [math.comb(peers - liars - silent, good) for good in range(members + 1)]
+        some = [math.comb(silent, count) for count in range(min(silent, members) + 1)]
+        ways = 0
+        for lying in range(min(liars, members) + 1):
+            least, most = max(0, 2 * (borne - lying) + 1), min(silent, members - lying)
+            beside = sum(some[count] * others[members - lying - count] for count in range(least, most + 1))
+            ways += math.comb(liars, lying) * beside
+        worst = max(worst, ways)
+    return Fraction(worst, math.comb(peers, members))
 
 
 def _repetitions(peers: int, faults: int, field: Field, security: int) -> int:

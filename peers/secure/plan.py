@@ -19,10 +19,16 @@ from peers.secure.rules.trust import FLTrust
 from peers.secure.rules.vote import median
 
 _OF_LENGTHS = ("norm-bounded-mean", "fltrust", "multi-krum")
+_LEAST_FOR_KRUM = 5
+"""Updates; of fewer, ``peers.secure.terms.selected`` takes all."""
 
 
 def layout_of(experiment: Experiment) -> Layout:
-    """Return the layout of a description's rounds. Raises UserError: too few peers for so many cheaters."""
+    """Return the layout of a description's rounds.
+
+    Raises:
+        UserError: too few peers for so many cheaters, or for the rule, or a committee that is not safe.
+    """
     settings, peers = experiment.secure, len(experiment.roster())
     faults = (peers - 1) // 4 if settings.faults is None else settings.faults
     coalition = max(1, faults) if settings.coalition is None else settings.coalition
@@ -30,8 +36,10 @@ def layout_of(experiment: Experiment) -> Layout:
         raise UserError(
             f"protocol = 'secure' with {peers} peers: each could tell the other's update from the sum; name at least 3"
         )
+    if settings.rule == "multi-krum":
+        _check_krum(settings.num_malicious_nodes, peers)
     field = LARGE if settings.rule in _OF_LENGTHS else SMALL
-    if settings.members is None:
+    if settings.members is None or settings.members == peers:
         return packed(peers, faults=faults, coalition=coalition, field=field)
     return committee(peers, settings.members, faults=faults, coalition=coalition, field=field)
 
@@ -63,3 +71,13 @@ def rules_of(experiment: Experiment, reference: NDArray[np.float64] | None = Non
     if settings.rule == "fltrust":
         return (FLTrust(np.zeros(0) if reference is None else reference),)
     return (Signs(settings.step_size) if settings.rule == "rsa" else Box(settings.radius),)
+
+
+def _check_krum(malicious: int | None, peers: int) -> None:
+    least = max(_LEAST_FOR_KRUM, 2 * (malicious or 0) + 3)
+    if peers < least:
+        told = "" if malicious is None else f" and secure.num_malicious_nodes = {malicious}"
+        raise UserError(
+            f"secure.rule = 'multi-krum'{told} needs at least {least} peers, not {peers}; name more, or take "
+            "rule = 'norm-bounded-mean'"
+        )

@@ -44,6 +44,8 @@ class RoundResult:
     @property
     def aborted(self) -> str:
         """Why there is no step; empty: there is one."""
+        if self.step is None and not self.outcomes[-1].aborted:
+            return "this peer was caught before the last vote, and took no further part"
         return self.outcomes[-1].aborted
 
 

@@ -296,18 +296,23 @@ class Ruling(Hearing):
         if self.columns.terms.distances:
             both = self.squared | {(other, one): value for (one, other), value in self.squared.items()}
             squared = np.array([[both.get((one, other), 0) for other in self.dealers] for one in self.dealers], float)
-        return self.columns.terms.weights(self.dealers, self.scores, squared)
+        return self.columns.terms.weights(self.dealers, self.scores, squared, self._least)
+
+    @property
+    def _least(self) -> int:
+        """How many updates a sum must have so that a coalition cannot tell another's from it: two more than its own."""
+        return self.layout.coalition + 2
 
     def take_sums(self, board: Board) -> None:
         """Take each member's hash of its share of the sum; from here on, it is fixed whose updates are in it."""
         if len(self.dealers) < max(1, len(self.context.peers) - 2 * self.layout.faults):
             raise AbortedError(f"only {len(self.dealers)} updates are left of {len(self.context.peers)}")
         self.weights = self.weighed()
-        counting, least = sum(weight > 0 for weight in self.weights.values()), self.layout.coalition + 2
-        if counting < least:
+        counting = sum(weight > 0 for weight in self.weights.values())
+        if counting < self._least:
             raise AbortedError(
-                f"only {counting} updates would count, and {least - 2} peers that put together what they see could "
-                "tell another's from the sum"
+                f"only {counting} updates would count, and {self.layout.coalition} peers that put together what they see "
+                "could tell another's from the sum"
             )
         self.sums = {
             self.members.index(peer): body for peer, body in self.said("sums", board, self.active_peers(), 32).items()

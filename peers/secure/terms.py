@@ -50,38 +50,40 @@ class Terms:
         told = b"" if self.reference is None else hashlib.sha256(self.reference.astype("<u8").tobytes()).digest()
         return b"".join(number.to_bytes(8, "big") for number in numbers) + told
 
-    def weights(self, dealers: Sequence[int], scores: Mapping[int, int], squared: Matrix | None) -> dict[int, int]:
+    def weights(
+        self, dealers: Sequence[int], scores: Mapping[int, int], squared: Matrix | None, least: int = 1
+    ) -> dict[int, int]:
         """Return with what weight each dealer's update counts.
 
         Args:
             dealers: whose updates passed.
             scores: dealer → its inner product with the reference; read only where there is one.
             squared: [dealers, dealers], the distances, squared; read only where they are opened.
+            least: how many multi-Krum selects at least, while there are so many.
         """
         if self.reference is not None:
             return {dealer: max(0, scores[dealer]) for dealer in dealers}
         if squared is None:
             return dict.fromkeys(dealers, 1)
-        return dict.fromkeys(selected(dealers, squared, self.malicious), 1)
+        return dict.fromkeys(selected(dealers, squared, self.malicious, least), 1)
 
 
-def selected(dealers: Sequence[int], squared: Matrix, malicious: int | None) -> list[int]:
+def selected(dealers: Sequence[int], squared: Matrix, malicious: int | None, least: int = 1) -> list[int]:
     """Return the dealers whom multi-Krum selects, n − f − 2 of n; all, where fewer than 5 are left to choose from.
 
     See ``common.rules.krum.multi_krum``; f is lowered to what so many updates allow.
+
+    Args:
+        dealers: their numbers.
+        squared: [dealers, dealers], the distances between their updates, squared.
+        malicious: f; None: as many as so many updates allow.
+        least: how many are selected at least, while there are so many.
     """
-    count = how_many_selected(len(dealers), malicious)
-    if count == len(dealers):
+    if len(dealers) < 5:
         return list(dealers)
-    return sorted(dealers[place] for place in ranking(squared, len(dealers) - 2 - count)[:count])
-
-
-def how_many_selected(updates: int, malicious: int | None) -> int:
-    """Return how many of so many updates multi-Krum selects."""
-    if updates < 5:
-        return updates
-    most = most_malicious(updates)
-    return updates - 2 - (most if malicious is None else min(malicious, most))
+    most = most_malicious(len(dealers))
+    faults = most if malicious is None else min(malicious, most)
+    return sorted(dealers[place] for place in ranking(squared, faults)[: max(least, len(dealers) - faults - 2)])
 
 
 SIGNS = Terms()

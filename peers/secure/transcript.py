@@ -40,7 +40,8 @@ class Verified:
     Attributes:
         names: peer's number → its name.
         keys: peer's number → the public key that its signatures were checked with, in hexadecimal.
-        accepted: the peers whose updates are in the sum.
+        accepted: the peers whose updates passed all checks.
+        weights: of these, peer → how often its update is in the sum; 0: the rule left it out.
         culprits: who cheated, when, and how that is seen; none whom only the writer of the file may have made one, by
             leaving out what others said last.
         silent: peer → the phase since which it said nothing.
@@ -53,6 +54,7 @@ class Verified:
     names: Mapping[int, str]
     keys: Mapping[int, str]
     accepted: tuple[int, ...]
+    weights: Mapping[int, int]
     culprits: tuple[Culprit, ...]
     silent: Mapping[int, str]
     sum: Elements | None
@@ -137,6 +139,7 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
         names=names,
         keys={peer: key.public_bytes_raw().hex() for peer, key in ruling.context.keys.items()},
         accepted=tuple(ruling.dealers),
+        weights={peer: ruling.weights.get(peer, 0) for peer in ruling.dealers},
         culprits=tuple(
             one for number, one in enumerate(ruling.culprits) if attested or number < sure or one.peer in twice
         ),
@@ -199,6 +202,8 @@ def _read_terms(told: Mapping[str, Any], layout: Layout, size: int) -> Terms:
     """Return what ``_terms`` told. Raises ValueError, UserError: it is something else."""
     if told["numbers"] == "signs":
         return SIGNS
+    if told["numbers"] != "ball":
+        raise ValueError(f"numbers of the kind '{told['numbers']}'")
     if told["bound"] != bound_for(size):
         raise ValueError(f"a bound of {told['bound']} for {size} numbers")
     reference, malicious = told["reference"], told["malicious"]

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from common.errors import UserError
 from peers.secure.ball import ball, bound_for
 from peers.secure.layout import Layout
 from peers.secure.rules.scaling import clipped, rounded, unit
-from peers.secure.terms import Terms, how_many_selected
+from peers.secure.terms import Terms
 
 
 @dataclass(frozen=True)
@@ -42,6 +41,8 @@ class NormBounded:
 class MultiKrum(NormBounded):
     """The mean of the n − f − 2 of n updates that are nearest to their neighbours (``common.rules.krum``).
 
+    Where that are fewer than t + 2, from whose mean t peers could tell another's update, it is of t + 2.
+
     Attributes:
         num_malicious_nodes: f; None: as many as the number of updates allows.
     """
@@ -50,16 +51,5 @@ class MultiKrum(NormBounded):
     leaks: str = "The distance between any two peers' updates, and whose updates are in the mean."
 
     def terms(self, layout: Layout, size: int) -> Terms:
-        """Return that an update is in a ball, and that distances are opened.
-
-        Raises:
-            UserError: so few updates would be selected that one could be told from their mean.
-        """
-        left = how_many_selected(layout.peers, self.num_malicious_nodes)
-        if left < layout.coalition + 2:
-            raise UserError(
-                f"secure.rule = 'multi-krum' selects {left} of {layout.peers} updates, and {layout.coalition} peers "
-                "that put together what they see could tell another's from their mean; name more peers, a smaller "
-                "secure.coalition or a smaller secure.num_malicious_nodes"
-            )
+        """Return that an update is in a ball, and that distances are opened."""
         return Terms(ball(layout, size, bound_for(size)), distances=True, malicious=self.num_malicious_nodes)

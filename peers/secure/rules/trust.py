@@ -5,11 +5,13 @@ is brought to the length of the reference and weighs ReLU(cos) of the angle betw
 deal a shorter update, which then counts for less.
 """
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from common.errors import UserError
 from peers.secure.ball import ball, bound_for
 from peers.secure.layout import Layout
 from peers.secure.rules.scaling import rounded, stretched, unit
@@ -33,7 +35,16 @@ class FLTrust:
         return float(np.linalg.norm(self.reference))
 
     def terms(self, layout: Layout, size: int) -> Terms:
-        """Return that an update is in a ball, and that its inner product with the reference is told."""
+        """Return that an update is in a ball, and that its inner product with the reference is told.
+
+        Raises:
+            UserError: the layout cannot, or the reference has no direction.
+        """
+        if not 0 < self.norm < math.inf:
+            raise UserError(
+                "secure.rule = 'fltrust': the public records' own update is zero or not finite, so that no other can "
+                "point its way; change training.learning_rate, or take another rule"
+            )
         whole = np.rint(self.reference / unit(size, self.norm)).astype(np.int64)
         return Terms(ball(layout, size, bound_for(size)), reference=layout.field.elements(whole))
 
