@@ -266,6 +266,44 @@ def test_matrices_that_do_not_fit_have_no_product(field: Field, inner: int, othe
 
 @FIELDS
 @settings(max_examples=50)
+@given(st.integers(0, 5), st.integers(0, 140), st.integers(0, 6), st.integers(0, 1 << 32))
+def test_a_product_with_a_matrix_of_minus_one_zero_and_one_is_that_of_integers(
+    field: Field, rows: int, inner: int, columns: int, seed: int
+) -> None:
+    few = np.random.default_rng(seed).integers(-1, 2, (rows, inner)).astype(np.int8)
+    right = random(field, inner, columns, seed=seed)
+    exact = (few.astype(object) @ right.astype(object) % field.modulus).tolist() if inner else [[0] * columns] * rows
+    assert are(field, field.product_of_few(few, right), exact)
+
+
+@FIELDS
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("inner", [1, 2, 1000, 100_003])
+def test_a_sum_or_difference_of_the_greatest_elements_is_exact(field: Field, sign: int, inner: int) -> None:
+    """The largest sums of each limb; of equal ones and of one less, so that the last bit counts."""
+    right = np.full((inner, 2), field.modulus - 1, field.dtype)
+    right[0, 1] = field.modulus - 2
+    exact = [(sign * (field.modulus - 1) * inner - sign * one) % field.modulus for one in (0, 1)]
+    assert are(field, field.product_of_few(np.full((1, inner), sign, np.int8), right), [exact])
+
+
+@FIELDS
+def test_a_product_with_few_takes_views_and_changes_nothing(field: Field) -> None:
+    few, right = np.array([[1, -1, 0], [0, 1, 1]], np.int8), random(field, 4, 3)
+    before = right.copy()
+    found = field.product_of_few(few, right.T[:, 1:])
+    assert found.tolist() == times(few, right.T[:, 1:], field.modulus)
+    assert (right == before).all()
+
+
+@FIELDS
+def test_a_product_with_few_of_shapes_that_do_not_fit_is_refused(field: Field) -> None:
+    with pytest.raises(ValueError):
+        field.product_of_few(np.ones((2, 3), np.int8), random(field, 4, 2))
+
+
+@FIELDS
+@settings(max_examples=50)
 @given(data=st.data())
 def test_bytes_hold_each_element_the_lowest_byte_first(field: Field, data: st.DataObject) -> None:
     several = data.draw(st.lists(numbers(field), max_size=10))
@@ -349,3 +387,21 @@ def test_single_elements_are_computed_without_a_warning(field: Field) -> None:
 def test_zeros_are_of_the_field_s_type() -> None:
     assert are(LARGE, LARGE.zeros(2, 3), [[0, 0, 0], [0, 0, 0]])
     assert are(SMALL, SMALL.zeros(0), [])
+
+
+@FIELDS
+@pytest.mark.parametrize("terms", [1, 63, 64, 65, 127, 128, 129])
+@pytest.mark.parametrize("kind", ["largest", "limbs' ends", "half", "small by large", "random"])
+def test_a_product_is_exact_at_every_number_of_terms_where_its_way_changes(field: Field, terms: int, kind: str) -> None:
+    prime, generator = field.modulus, np.random.default_rng(terms)
+    low, high = {
+        "largest": (prime - 1, prime),
+        "limbs' ends": ((1 << 15) - 1, (1 << 15) + 2),
+        "half": (prime // 2, prime // 2 + 2),
+        "small by large": (0, 3),
+        "random": (0, prime),
+    }[kind]
+    left = generator.integers(low, high, (3, terms))
+    right = generator.integers(0 if kind == "random" else prime - 2, prime, (terms, 20))
+    expected = left.astype(object) @ right.astype(object) % prime
+    assert are(field, field.product(array(field, left.tolist()), array(field, right.tolist())), expected.tolist())
