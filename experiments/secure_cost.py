@@ -6,6 +6,7 @@ A program of its own, so that its peak of memory is nobody else's. It prints one
 import argparse
 import hashlib
 import json
+import math
 import resource
 import time
 from collections import defaultdict
@@ -162,8 +163,8 @@ def _check(
         encoded = (rules[0].encode(update, np.random.default_rng(peer)) for peer, update in enumerate(updates))
         total = np.zeros(first.step.size, np.int64)
         for peer, one in enumerate(encoded):
-            total += one * weights.get(peer, 0)
-        if not np.array_equal(first.step, rules[0].decode(total, sum(weights.values()))):
+            total += one if peer in weights else 0
+        if not np.array_equal(first.step, rules[0].decode(total, math.fsum(weights.values()))):
             raise RuntimeError("the step is not that of the plain rule")
 
 

@@ -28,8 +28,8 @@ def ended(trial: Trial, outcomes: Mapping[int, Outcome]) -> str:
         who = "the attacker is named" if ATTACKER in named and not framed else "**nobody is named**"
         return f"**no result** ({first.aborted}); {who}"
     field, told = first.ruling.layout.field, trial.told().astype(object)
-    right = sum(told[peer] * weight for peer, weight in first.ruling.weights.items() if peer != ATTACKER)
-    own = told[ATTACKER] * first.ruling.weights.get(ATTACKER, 0)
+    right = sum(told[peer] for peer in first.ruling.weights if peer != ATTACKER)
+    own = told[ATTACKER] if ATTACKER in first.ruling.weights else 0
     off = np.abs(field.signed(first.sum).astype(object) - right - own)
     parts = ["the sum is right" if not off.any() else f"**the sum is wrong by up to {_size(max(off))}**"]
     parts += ["the attacker is named"] if ATTACKER in named else []

@@ -53,7 +53,7 @@ def rows() -> list[Row]:
     generator = np.random.default_rng(2)
     short = np.rint(generator.normal(size=(PEERS, SIZE)) * BOUND / 2 / np.sqrt(SIZE)).astype(np.int64)
     reference = np.rint(generator.normal(size=SIZE) * BOUND / 2 / np.sqrt(SIZE)).astype(np.int64)
-    near = short + reference
+    near = reference // 2 + short // 16
     far = short.copy()
     far[ATTACKER] = np.rint(generator.normal(size=SIZE) * BOUND * 0.95 / np.sqrt(SIZE))
     apart = min(int(((far[ATTACKER] - far[peer]) ** 2).sum()) for peer in range(PEERS) if peer != ATTACKER)

@@ -8,7 +8,8 @@ and opened under a random mask:
   update in a ball the same with g_c(X)² − g_c(X), so that every number of its slack is a bit.
 - *sums*, in a ball: r (Σ f_b(X)² + Σ w_c(X) g_c(X)) + r' Σ R_b(X) f_b(X) + Σ r_i m_i(X), of degree 2 D, where w are
   powers of two, R is the reference, and m hide distances. If its secrets add up to r B² + r' s, the squared norm and
-  the slack make B² together, the inner product with the reference is s, and each m_i's secrets add up to zero.
+  the slack make B² together, the inner product with the reference is s, and each m_i's secrets add up to zero. Where
+  there is a reference, s takes B²'s place.
 - *projections*, in a ball: Σ r_b f_b(X) with r of −1, 0 and 1, of degree D (``peers.secure.ball``).
 
 A false deal passes a repetition of the first three with probability 1/p. The masks need no check: what a wrong mask

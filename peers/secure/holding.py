@@ -1,8 +1,6 @@
 """What a member holds of all deals, taken piece by piece as it comes."""
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
+from collections.abc import Iterable, Sequence
 
 from peers.secure.columns import Columns
 from peers.secure.commitment import SALT_BYTES, Leaf
@@ -80,13 +78,10 @@ class Holding:
         """Return the shares of some dealers' small columns, [dealers, small columns]."""
         return self._small[[self._row[dealer] for dealer in dealers]]
 
-    def total(self, weights: Mapping[int, int]) -> Elements:
-        """Return the share of the sum of some dealers' updates, each times its weight, [update columns]."""
+    def total(self, dealers: Iterable[int]) -> Elements:
+        """Return the share of the sum of some dealers' updates, [update columns]."""
         field = self._columns.layout.field
         total = field.zeros(self._columns.update)
-        for dealer, weight in weights.items():
-            row = self._update[self._row[dealer]]
-            if weight != 1:
-                row = field.multiply(row, field.elements(np.array(weight, np.int64)))
-            total = field.add(total, row)
+        for dealer in dealers:
+            total = field.add(total, self._update[self._row[dealer]])
         return total

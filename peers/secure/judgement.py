@@ -29,5 +29,5 @@ def fault_of(columns: Columns, challenge: Challenge, straight: Elements, bent: E
     if not np.array_equal(field.total(bent[:, times:], axis=0), expected_sum(columns, challenge, score)):
         if columns.terms.reference is None:
             return "it is longer than the bound"
-        return "it is longer than the bound, or its inner product with the reference is not what it says"
+        return "it is longer than its trust score allows, or the score is not what it says"
     return ""

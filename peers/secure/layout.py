@@ -106,8 +106,8 @@ def committee(
     corrected = (members - 2 * coalition - 1) // 2
     if corrected < 0:
         raise UserError(
-            f"secure.members = {members}: to check what secure.coalition = {coalition} of them may not learn takes at "
-            f"least {2 * coalition + 1}; raise members, or lower coalition"
+            f"secure.members = {members} is too few for secure.coalition = {coalition}, which needs at least "
+            f"{2 * coalition + 1} members; take more, or a smaller coalition"
         )
     borne = min(coalition, corrected, faults)
     limit = Fraction(1, 2**security)

@@ -46,7 +46,8 @@ def expected_sum(columns: Columns, challenge: Challenge, score: int) -> Elements
     field, ball = columns.layout.field, columns.terms.ball
     assert ball is not None
     assert challenge.sums is not None
-    told = field.elements(np.array([ball.bound**2, score], np.int64))
+    limit = ball.bound**2 if columns.terms.reference is None else score
+    told = field.elements(np.array([limit, score], np.int64))
     return field.product(challenge.sums[:, :2], told[:, None])[:, 0]
 
 

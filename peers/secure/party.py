@@ -40,7 +40,7 @@ class Outcome:
     """How a round ended for a peer.
 
     Attributes:
-        sum: [size], of the accepted dealers' updates, each times its weight; None: it was aborted.
+        sum: [size], of the updates that count (``Ruling.weights``); None: it was aborted.
         ruling: what all know of it.
         boards: phase → what was said in it, in order: the transcript.
         aborted: why; empty: it was not.

@@ -4,6 +4,7 @@ A generator like ``peers.secure.party.play``, which it is made of: it yields wha
 what came from them. One aggregation is enough for most rules; a rule by votes takes several.
 """
 
+import math
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -104,6 +105,6 @@ def secure_round(
         outcomes.append(outcome)
         if outcome.sum is None:
             return RoundResult(None, tuple(outcomes))
-        step = step + rule.decode(layout.field.signed(outcome.sum), sum(outcome.ruling.weights.values()))
+        step = step + rule.decode(layout.field.signed(outcome.sum), math.fsum(outcome.ruling.weights.values()))
         there = {peer: key for peer, key in there.items() if peer not in {one.peer for one in outcome.ruling.culprits}}
     return RoundResult(step if len(outcomes) == len(rules) else None, tuple(outcomes))

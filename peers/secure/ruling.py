@@ -48,7 +48,7 @@ class Ruling(Hearing):
         scores: dealer → what it says is its inner product with the reference; none without one.
         refused: dealer → which projections are not opened, [projections]; none without a ball.
         squared: (dealer, dealer), in order → their updates' distance, squared; none unless the rule asks for it.
-        weights: dealer → how often its update is in the sum, once that is fixed.
+        weights: dealer whose update is in the sum → 1, or its trust score; once that is fixed.
         beacon: the last one that was opened.
         rows: member's place → its share of the sum.
     """
@@ -66,7 +66,7 @@ class Ruling(Hearing):
         self.scores: dict[int, int] = {}
         self.refused: dict[int, NDArray[np.bool_]] = {}
         self.squared: dict[tuple[int, int], int] = {}
-        self.weights: dict[int, int] = {}
+        self.weights: dict[int, float] = {}
         self.sums: dict[int, bytes] = {}
         self.rows: dict[int, Elements] = {}
         self._checked: list[int] = []
@@ -138,7 +138,7 @@ class Ruling(Hearing):
         for peer, body in self.said("commitments", board, self.dealers, self._commitment_bytes).items():
             if self._scored:
                 self.scores[peer] = int.from_bytes(body[-SCORE_BYTES:], "big", signed=True)
-                if abs(self.scores[peer]) > self.layout.field.modulus // 2:  # the checks only see it modulo the prime
+                if not 0 <= self.scores[peer] <= self.layout.field.modulus // 2:  # checks see it modulo the prime
                     self.convict(peer, "commitments", "said an inner product that no update has")
                 body = body[:-SCORE_BYTES]
             self.commitments[peer] = commitment.decode(body)
@@ -290,13 +290,13 @@ class Ruling(Hearing):
         self.squared = {pair: int(one) for pair, one in zip(pairs, squared, strict=True)}
         # No ``settle``: who knows the distances and could still withdraw its update would choose a selection.
 
-    def weighed(self) -> dict[int, int]:
-        """Return how often each dealer's update is in the sum: dealer → a whole number."""
+    def weighed(self) -> dict[int, float]:
+        """Return whose updates are in the sum, and what each adds to what it is divided by."""
         squared = None
         if self.columns.terms.distances:
             both = self.squared | {(other, one): value for (one, other), value in self.squared.items()}
             squared = np.array([[both.get((one, other), 0) for other in self.dealers] for one in self.dealers], float)
-        return self.columns.terms.weights(self.dealers, self.scores, squared, self._least)
+        return self.columns.terms.counted(self.dealers, self.scores, squared, self._least)
 
     @property
     def _least(self) -> int:
@@ -308,11 +308,10 @@ class Ruling(Hearing):
         if len(self.dealers) < max(1, len(self.context.peers) - 2 * self.layout.faults):
             raise AbortedError(f"only {len(self.dealers)} updates are left of {len(self.context.peers)}")
         self.weights = self.weighed()
-        counting = sum(weight > 0 for weight in self.weights.values())
-        if counting < self._least:
+        if len(self.weights) < self._least:
             raise AbortedError(
-                f"only {counting} updates would count, and {self.layout.coalition} peers that put together what they see "
-                "could tell another's from the sum"
+                f"only {len(self.weights)} updates would count, and {self.layout.coalition} peers that put together "
+                "what they see could tell another's from the sum"
             )
         self.sums = {
             self.members.index(peer): body for peer, body in self.said("sums", board, self.active_peers(), 32).items()

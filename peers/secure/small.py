@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from peers.secure.ball import Ball
 from peers.secure.columns import Columns
 from peers.secure.field import Elements, Field
-from peers.secure.sharing import interpolation, member_points, slots
+from peers.secure.sharing import interpolation, member_points, pack, slots
 from peers.secure.stream import Stream
 
 
@@ -32,7 +32,8 @@ def small_columns(columns: Columns, secrets: Elements, seed: bytes) -> tuple[NDA
     ]
     if (ball := columns.terms.ball) is not None:
         masks = masks_of(ball, layout.packing, Stream(field, seed, "projection masks"))
-        carried = np.concatenate([slack_of(ball, field, secrets), field.elements(masks)], axis=1)
+        slack = slack_of(ball, field, secrets, limit_of(columns, secrets))
+        carried = np.concatenate([slack, field.elements(masks)], axis=1)
         shares.append(shares_of(columns, carried, stream.draw(layout.coalition, carried.shape[1])))
         count = columns.distance_masks.stop - columns.sum_masks.start
         balanced = _adding_up_to_zero(field, stream, layout.packing, count)
@@ -41,12 +42,22 @@ def small_columns(columns: Columns, secrets: Elements, seed: bytes) -> tuple[NDA
     return masks, np.concatenate(shares, axis=1)
 
 
-def slack_of(ball: Ball, field: Field, secrets: Elements) -> Elements:
-    """Return the bits of B² − Σ x², [k, slack columns], the lowest first: column by column, slot after slot."""
+def limit_of(columns: Columns, secrets: Elements) -> int:
+    """Return what an update's squared norm may be: B², or its inner product with the reference."""
+    ball, reference, field = columns.terms.ball, columns.terms.reference, columns.layout.field
+    assert ball is not None
+    if reference is None:
+        return ball.bound**2
+    there = field.signed(pack(field, reference, columns.layout.packing))
+    return int((field.signed(secrets) * there).sum())
+
+
+def slack_of(ball: Ball, field: Field, secrets: Elements, limit: int) -> Elements:
+    """Return the bits of ``limit`` − Σ x², [k, slack columns], the lowest first: column by column, slot after slot."""
     packing = len(secrets)
     numbers = field.signed(secrets)
     squares = int((numbers * numbers).sum())  # of an update that is far too long it wraps around, and is seen
-    slack = (ball.bound**2 - squares) % (1 << ball.bits)
+    slack = (limit - squares) % (1 << ball.bits)
     bits = np.zeros(-(-ball.bits // packing) * packing, field.dtype)
     bits[: ball.bits] = [slack >> place & 1 for place in range(ball.bits)]
     return np.ascontiguousarray(bits.reshape(-1, packing).T)

@@ -1,13 +1,14 @@
-"""What an aggregation asks of the updates that it adds up, and with what weight each of them counts."""
+"""What an aggregation asks of the updates that it adds up, and whose it adds up."""
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from common.rules.columns import Matrix
 from common.rules.krum import most_malicious, ranking
 from peers.secure.ball import Ball
-from peers.secure.field import Elements
+from peers.secure.field import LARGE, Elements
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,8 +17,8 @@ class Terms:
 
     Attributes:
         ball: which it must be in; None: each of its numbers is 1 or −1.
-        reference: [d], what all know, as elements; each dealer's inner product with it is told, and is its weight, or 0
-            where it is negative. None: there is none.
+        reference: [d], r, what all know, as elements of the large field; each dealer's inner product with it is told,
+            and its update's squared norm is at most that, in place of the ball's. None: there is none.
         distances: whether the distances between updates are opened, and those count that multi-Krum selects.
         malicious: how many updates multi-Krum takes for malicious; None: as many as the number of updates allows.
 
@@ -50,10 +51,10 @@ class Terms:
         told = b"" if self.reference is None else hashlib.sha256(self.reference.astype("<u8").tobytes()).digest()
         return b"".join(number.to_bytes(8, "big") for number in numbers) + told
 
-    def weights(
+    def counted(
         self, dealers: Sequence[int], scores: Mapping[int, int], squared: Matrix | None, least: int = 1
-    ) -> dict[int, int]:
-        """Return with what weight each dealer's update counts.
+    ) -> dict[int, float]:
+        """Return whose updates are added up, and what each adds to what their sum is divided by: 1, or its trust score.
 
         Args:
             dealers: whose updates passed.
@@ -62,10 +63,12 @@ class Terms:
             least: how many multi-Krum selects at least, while there are so many.
         """
         if self.reference is not None:
-            return {dealer: max(0, scores[dealer]) for dealer in dealers}
+            whole = LARGE.signed(self.reference)
+            length = math.sqrt(int(whole @ whole))
+            return {dealer: math.sqrt(scores[dealer]) / length for dealer in dealers if scores[dealer] > 0}
         if squared is None:
-            return dict.fromkeys(dealers, 1)
-        return dict.fromkeys(selected(dealers, squared, self.malicious, least), 1)
+            return dict.fromkeys(dealers, 1.0)
+        return dict.fromkeys(selected(dealers, squared, self.malicious, least), 1.0)
 
 
 def selected(dealers: Sequence[int], squared: Matrix, malicious: int | None, least: int = 1) -> list[int]:

@@ -25,6 +25,7 @@ from peers.secure.labels import PROTOCOL
 from peers.secure.layout import Layout, committee, packed
 from peers.secure.messages import Message, is_genuine
 from peers.secure.plan import members_of
+from peers.secure.rules.trust import FINER
 from peers.secure.ruling import Ruling
 from peers.secure.terms import SIGNS, Terms
 
@@ -41,7 +42,7 @@ class Verified:
         names: peer's number → its name.
         keys: peer's number → the public key that its signatures were checked with, in hexadecimal.
         accepted: the peers whose updates passed all checks.
-        weights: of these, peer → how often its update is in the sum; 0: the rule left it out.
+        weights: of these, peer → 1, or its trust score, where its update is in the sum; 0: the rule left it out.
         culprits: who cheated, when, and how that is seen; none whom only the writer of the file may have made one, by
             leaving out what others said last.
         silent: peer → the phase since which it said nothing.
@@ -54,7 +55,7 @@ class Verified:
     names: Mapping[int, str]
     keys: Mapping[int, str]
     accepted: tuple[int, ...]
-    weights: Mapping[int, int]
+    weights: Mapping[int, float]
     culprits: tuple[Culprit, ...]
     silent: Mapping[int, str]
     sum: Elements | None
@@ -204,12 +205,13 @@ def _read_terms(told: Mapping[str, Any], layout: Layout, size: int) -> Terms:
         return SIGNS
     if told["numbers"] != "ball":
         raise ValueError(f"numbers of the kind '{told['numbers']}'")
-    if told["bound"] != bound_for(size):
+    bound = bound_for(size) * (1 if told["reference"] is None else FINER)
+    if told["bound"] != bound:
         raise ValueError(f"a bound of {told['bound']} for {size} numbers")
     reference, malicious = told["reference"], told["malicious"]
     raw = None if reference is None else layout.field.from_bytes(_bytes(reference), size)
     return Terms(
-        ball(layout, size, bound_for(size)),
+        ball(layout, size, bound),
         raw,
         bool(told["distances"]),
         None if malicious is None else int(malicious),

@@ -29,6 +29,6 @@ class Box(OfSigns):
         clipped = np.clip(update / self.radius, -1, 1)
         return np.where(generator.random(update.shape) < (1 + clipped) / 2, 1, -1).astype(np.int64)
 
-    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
+    def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
         """Return the mean, in units of the weights."""
-        return self.radius * total / accepted
+        return np.asarray(self.radius * total / accepted, np.float64)

@@ -32,9 +32,9 @@ class NormBounded:
         """Return the update, clipped, in whole units."""
         return rounded(clipped(update, self.norm), self.norm, generator)
 
-    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
+    def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
         """Return the mean, in units of the weights."""
-        return unit(total.size, self.norm) * total / accepted
+        return np.asarray(unit(total.size, self.norm) * total / accepted, np.float64)
 
 
 @dataclass(frozen=True)

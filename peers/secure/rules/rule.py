@@ -22,9 +22,9 @@ class Rule(Protocol):
     def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Return what a peer deals for an update [d] of its weights: integers that the rule allows."""
 
-    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
-        """Return the step [d] of the global weights from the weighted sum of peers' integers; ``accepted`` is the sum
-        of the weights: the number of peers, where each counts alike."""
+    def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
+        """Return the step [d] of the global weights from the sum of peers' integers; ``accepted`` is how many they are,
+        or the sum of their trust scores."""
 
 
 class OfSigns:

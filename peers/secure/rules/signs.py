@@ -28,6 +28,6 @@ class Signs(OfSigns):
         lots = generator.integers(0, 2, update.shape) * 2 - 1
         return np.where(update > 0, 1, np.where(update < 0, -1, lots))
 
-    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
+    def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
         """Return the mean vote, times the step size."""
-        return self.step_size * total / accepted
+        return np.asarray(self.step_size * total / accepted, np.float64)

@@ -1,8 +1,10 @@
 """FLTrust: updates count as far as they point where that of public records points.
 
-Cao et al. 2021, "FLTrust: Byzantine-robust federated learning via trust bootstrapping" (arXiv 2012.13995): each update
-is brought to the length of the reference and weighs ReLU(cos) of the angle between the two. Here a cheater may also
-deal a shorter update, which then counts for less.
+Cao et al. 2021, "FLTrust: Byzantine-robust federated learning via trust bootstrapping" (arXiv 2012.13995): an update g
+is brought to the length of the reference r and weighs its trust score, TS = ReLU(cos(g, r)). Here a peer weighs its own
+update, x = TS · ‖r‖ · g / ‖g‖, so that all are added alike: weights that all know would tell each peer's whole numbers
+from their weighted sum. An update is allowed if ‖x‖² ≤ ⟨x, r⟩, which an honest one meets with equality, and what its
+dealer says is ⟨x, r⟩ = TS² ‖r‖², which gives the score. A cheater may deal a shorter one, which then counts for less.
 """
 
 import math
@@ -14,8 +16,13 @@ from numpy.typing import NDArray
 from common.errors import UserError
 from peers.secure.ball import ball, bound_for
 from peers.secure.layout import Layout
-from peers.secure.rules.scaling import rounded, stretched, unit
+from peers.secure.rules.scaling import unit
 from peers.secure.terms import Terms
+
+FINER = 4
+"""Units are so much shorter than for a mean: what rounding adds to a short update must stay below its length."""
+_SHRUNK = (0.98, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5)
+"""Shares of its length that an update may keep so that it is still allowed when it is rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,29 +36,40 @@ class FLTrust:
     reference: NDArray[np.float64] = field(repr=False)
     leaks: str = "Each peer's trust score: the angle between its update and that of the public records."
 
-    @property
-    def norm(self) -> float:
-        """Of the reference."""
-        return float(np.linalg.norm(self.reference))
-
     def terms(self, layout: Layout, size: int) -> Terms:
-        """Return that an update is in a ball, and that its inner product with the reference is told.
+        """Return that an update is in the ball over the reference, and that its inner product with it is told.
 
         Raises:
             UserError: the layout cannot, or the reference has no direction.
         """
-        if not 0 < self.norm < math.inf:
+        if not 0 < float(np.linalg.norm(self.reference)) < math.inf:
             raise UserError(
                 "secure.rule = 'fltrust': the public records' own update is zero or not finite, so that no other can "
                 "point its way; change training.learning_rate, or take another rule"
             )
-        whole = np.rint(self.reference / unit(size, self.norm)).astype(np.int64)
-        return Terms(ball(layout, size, bound_for(size)), reference=layout.field.elements(whole))
+        return Terms(ball(layout, size, FINER * bound_for(size)), reference=layout.field.elements(self._whole()))
 
     def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
-        """Return the update in whole units, as long as the reference."""
-        return rounded(stretched(update, self.norm), self.norm, generator)
+        """Return the update, weighed by its trust score, in whole units; zeros, where the score is too small for that.
 
-    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
-        """Return the weighted mean; ``accepted`` is the sum of the weights."""
-        return unit(total.size, self.norm) * (total / accepted)
+        It is shortened by 2 % or more, as little as is enough for it to be allowed once it is rounded.
+        """
+        whole, length = self._whole(), float(np.linalg.norm(update))
+        score = max(0.0, float(update @ whole)) / (length * float(np.linalg.norm(whole))) if length else 0.0
+        lots = generator.random(update.shape)
+        for share in _SHRUNK if score else ():
+            exact = update * (share * score * float(np.linalg.norm(whole)) / length)
+            told = np.floor(exact + lots).astype(np.int64)
+            if int(told @ told) <= int(told @ whole):
+                return told
+        return np.zeros(update.shape, np.int64)
+
+    def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
+        """Return the weighted mean; ``accepted`` is the sum of the trust scores."""
+        return self._unit() * (total / accepted)
+
+    def _unit(self) -> float:
+        return unit(self.reference.size, float(np.linalg.norm(self.reference))) / FINER
+
+    def _whole(self) -> NDArray[np.int64]:
+        return np.rint(self.reference / self._unit()).astype(np.int64)

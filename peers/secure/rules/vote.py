@@ -29,7 +29,7 @@ class Vote(OfSigns):
         lots = generator.integers(0, 2, update.shape) * 2 - 1
         return np.where(update > 0, 1, np.where(update < 0, -1, lots))
 
-    def decode(self, total: NDArray[np.int64], accepted: int) -> NDArray[np.float64]:
+    def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
         """Return where the majority wants the middle to go."""
         return self.distance * np.sign(total)
 
