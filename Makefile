@@ -39,6 +39,7 @@ bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run
 	$(RUN_ENV) $(BIN)/python -m experiments.bench
 	$(RUN_ENV) $(BIN)/python -m experiments.bench_study
 	$(RUN_ENV) $(BIN)/python -m experiments.bench_peers
+	$(RUN_ENV) $(BIN)/python -m experiments.bench_secure
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
