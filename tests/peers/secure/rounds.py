@@ -14,6 +14,7 @@ from peers.secure.field import SMALL
 from peers.secure.layout import Layout, packed
 from peers.secure.party import Outcome, Player, play
 from peers.secure.simulation import simulate
+from peers.secure.terms import SIGNS, Terms
 
 SIZE = 50
 NINE = packed(9, faults=2, coalition=2, field=SMALL)
@@ -48,6 +49,7 @@ def a_round(
     cheats: Mapping[int, type[Player]] | None = None,
     updates: NDArray[np.int64] | None = None,
     seed: int = 0,
+    terms: Terms = SIGNS,
 ) -> dict[int, Outcome]:
     """Return how a round ended for each peer.
 
@@ -56,13 +58,14 @@ def a_round(
         cheats: who plays otherwise than honestly.
         updates: [peers, size]; None: votes.
         seed: of all randomness.
+        terms: what is asked of updates.
     """
     peers = layout.peers
     told = votes(peers) if updates is None else updates
-    columns, context, keys = Columns(layout, told.shape[1]), context_of(peers), keys_of(peers)
+    columns, context, keys = Columns(layout, told.shape[1], terms), context_of(peers), keys_of(peers)
     parties = {
         peer: play(
-            peer, keys[peer], context, columns, tuple(range(layout.members)), SMALL.elements(told[peer]),
+            peer, keys[peer], context, columns, tuple(range(layout.members)), layout.field.elements(told[peer]),
             entropy_of(peer, seed), (cheats or {}).get(peer),
         )
         for peer in range(peers)
@@ -79,6 +82,6 @@ def agreed(outcomes: Mapping[int, Outcome], cheats: Mapping[int, type[Player]] |
         assert other.ruling.culprits == first.ruling.culprits
         assert other.ruling.dealers == first.ruling.dealers
         assert (other.sum is None) == (first.sum is None)
-        if first.sum is not None:
+        if first.sum is not None and other.sum is not None:
             assert np.array_equal(other.sum, first.sum)
     return first

@@ -11,6 +11,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from peers.secure import cheats
+from peers.secure.ball import ball, bound_for
 from peers.secure.broadcast import Board, Incoming, Outgoing
 from peers.secure.cheats import (
     Crooked,
@@ -28,9 +29,13 @@ from peers.secure.cheats import (
 from peers.secure.columns import Columns
 from peers.secure.commitment import SALT_BYTES, Leaf
 from peers.secure.deal import Deal
-from peers.secure.field import SMALL, Elements
+from peers.secure.field import LARGE, SMALL, Elements
 from peers.secure.layout import Layout, packed
+from peers.secure.lengths import refused
 from peers.secure.party import Outcome, Player, Steps, Talk
+from peers.secure.sharing import pack
+from peers.secure.small import shares_of
+from peers.secure.terms import Terms
 from tests.peers.secure.rounds import NINE, a_round, agreed, context_of, votes
 
 FIVE = packed(5, faults=1, coalition=1, field=SMALL)
@@ -559,3 +564,377 @@ def test_the_round_of_the_tests_is_the_one_that_is_meant() -> None:
     assert (FIVE.packing, FIVE.degree, FIVE.stages) == (1, 1, 3)
     assert (NINE.packing, NINE.degree, NINE.stages) == (1, 2, 5)
     assert context_of(5).peers == (0, 1, 2, 3, 4)
+
+
+# --- updates in a ball
+
+
+BALL_FIVE, BALL_NINE = (
+    packed(peers, faults=faults, coalition=faults, field=LARGE) for peers, faults in ((5, 1), (9, 2))
+)
+BOUND = bound_for(SIZE)
+LONG = LARGE.modulus
+ROOT = pow(5, (LONG + 1) // 4, LONG)
+"""5 is its square, modulo the prime alone."""
+BALL_PHASES = (*PHASES[: PHASES.index("checks")], "refusals", "checks", "distances", *PHASES[PHASES.index("sums") :])
+NORM, TRUST, KRUM = "norm", "trust", "krum"
+LONGER = "it is longer than the bound"
+
+
+def terms_of(kind: str, layout: Layout) -> Terms:
+    """Return what a rule asks: no more than a ball, a reference that all updates are near to, or distances."""
+    reference = LARGE.elements(np.full(SIZE, 60)) if kind == TRUST else None
+    return Terms(ball(layout, SIZE, BOUND), reference, kind == KRUM)
+
+
+def in_ball(peers: int, seed: int = 0) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """Return updates that differ, [peers, SIZE]; the first points away from the others, as far as is allowed."""
+    told = np.random.default_rng(seed).integers(20, 70, (peers, SIZE))
+    told[0] = -73
+    return told
+
+
+def measured(
+    kind: str, cheating: Mapping[int, type[Player]], layout: Layout = BALL_FIVE,
+    told: np.ndarray[Any, np.dtype[np.int64]] | None = None, seed: int = 0,
+) -> Outcome:  # fmt: skip
+    """Return how a round ended for the honest, after all that is promised to them has been checked.
+
+    Who counts, and how much, is recomputed from the updates in the open, and the sum from theirs.
+    """
+    updates = in_ball(layout.peers) if told is None else told
+    if kind == TRUST and told is None:
+        updates[0] = 0  # whoever points away deals zeros
+    terms = terms_of(kind, layout)
+    outcome = agreed(a_round(layout, cheating, updates, seed, terms), cheating)
+    honest = [peer for peer in range(layout.peers) if peer not in cheating]
+    ruling = outcome.ruling
+    assert not outcome.aborted
+    assert set(honest) <= set(ruling.dealers)
+    assert {culprit.peer for culprit in ruling.culprits} <= set(cheating), ruling.culprits
+    assert set(ruling.silent) <= set(cheating)
+    rows = [[int(one) for one in updates[dealer]] for dealer in ruling.dealers]
+    scores = {dealer: 60 * sum(row) for dealer, row in zip(ruling.dealers, rows, strict=True)}
+    far = [[sum((x - y) ** 2 for x, y in zip(one, other, strict=True)) for other in rows] for one in rows]
+    distances = np.array(far, float) if kind == KRUM else None
+    assert ruling.weights == terms.counted(ruling.dealers, scores, distances, layout.coalition + 2)
+    assert outcome.sum is not None
+    counted = [row for dealer, row in zip(ruling.dealers, rows, strict=True) if dealer in ruling.weights]
+    expected = [sum(column) for column in zip(*counted, strict=True)]
+    assert [int(one) for one in LARGE.signed(outcome.sum)] == expected
+    return outcome
+
+
+class Refuser(Player):
+    """Refuses as many projections as it may, though none would show anything."""
+
+    more = 0
+
+    def refusals(self) -> bytes:
+        ball = self.columns.terms.ball
+        assert ball is not None
+        return np.packbits(np.arange(ball.projections) < ball.refusals + self.more).tobytes()
+
+
+class GreedyRefuser(Refuser):
+    more = 1
+
+
+class RefuserOfMore(Player):
+    """Refuses a projection that there is not."""
+
+    def refusals(self) -> bytes:
+        ball = self.columns.terms.ball
+        assert ball is not None
+        assert ball.projections % 8
+        return bytes(ball.refusal_bytes - 1) + b"\x01"
+
+
+class RefuserOfAll(Player):
+    def refusals(self) -> bytes:
+        return b"\xff" * len(super().refusals())
+
+
+class Wrapped(Player):
+    """Deals a number whose square is small modulo the prime, the bits that belong to it, and refuses what it may."""
+
+    numbers: tuple[int, ...] = (ROOT,)
+    square = 5
+
+    def deal(self, secrets: Elements) -> Deal:
+        field, layout, columns = self.columns.layout.field, self.columns.layout, self.columns
+        whole = np.zeros(SIZE, np.uint64)
+        whole[: len(self.numbers)] = self.numbers
+        deal = super().deal(pack(field, whole, layout.packing))
+        ball = columns.terms.ball
+        assert ball is not None
+        bits = [(BOUND**2 - self.square) >> place & 1 for place in range(ball.bits)]
+        slack = pack(field, np.array(bits, np.uint64), layout.packing)
+        random = deal.small[: layout.coalition, columns.slack]
+        deal.small[:, columns.slack] = shares_of(columns, slack, random)
+        return deal
+
+    def refusals(self) -> bytes:
+        ball, challenge = self.columns.terms.ball, self.ruling.challenge
+        assert ball is not None
+        assert challenge is not None
+        whole = np.zeros(SIZE, np.uint64)
+        whole[: len(self.numbers)] = self.numbers
+        closed = refused(self.columns, challenge, pack(LARGE, whole, self.columns.layout.packing), self.masks)
+        closed[np.flatnonzero(closed)[ball.refusals :]] = False
+        return np.packbits(closed).tobytes()
+
+
+class WrappedTwice(Wrapped):
+    numbers = (ROOT, LONG - ROOT)
+    square = 10
+
+
+class WrongScorer(Player):
+    """Says another inner product: one more."""
+
+    more = 1
+
+    def score(self, reference: Elements) -> int:
+        return super().score(reference) + self.more
+
+
+class ScorerOfMore(WrongScorer):
+    """The same modulo the prime."""
+
+    more = LONG
+
+
+class ScorerOfLess(WrongScorer):
+    more = -LONG
+
+
+class ScorerOfMost(WrongScorer):
+    more = 3 * LONG
+
+
+class ShiftedMasks(Player):
+    """Deals masks whose secrets do not add up to zero, in some columns."""
+
+    def deal(self, secrets: Elements) -> Deal:
+        deal = super().deal(secrets)
+        here = self.where()
+        deal.small[:, here] = LARGE.add(deal.small[:, here], np.ones_like(deal.small[:, here]))
+        return deal
+
+    def where(self) -> slice:
+        return self.columns.sum_masks
+
+
+class ShiftedDistances(ShiftedMasks):
+    def where(self) -> slice:
+        return self.columns.distance_masks
+
+
+class ShiftedDistanceToOne(ShiftedMasks):
+    def where(self) -> slice:
+        start = self.columns.distance_masks.start
+        return slice(start + 2, start + 3)
+
+
+class BentMasks(ShiftedMasks):
+    """Deals masks of a degree that is far too high."""
+
+    def deal(self, secrets: Elements) -> Deal:
+        deal = Player.deal(self, secrets)
+        members = range(1, self.columns.layout.members + 1)
+        deal.small[:, self.where()] = np.array([pow(point, 20, LONG) for point in members], np.uint64)[:, None]
+        return deal
+
+
+class BentDistances(BentMasks):
+    def where(self) -> slice:
+        return self.columns.distance_masks
+
+
+class BentProjection(BentMasks):
+    def where(self) -> slice:
+        start = self.columns.projection_masks.start
+        return slice(start, start + 1)
+
+
+class BentSlack(BentMasks):
+    def where(self) -> slice:
+        return slice(self.columns.slack.start, self.columns.slack.start + 1)
+
+
+class FarMask(BentMasks):
+    """Deals a mask of a projection that is far out of its range."""
+
+    def deal(self, secrets: Elements) -> Deal:
+        deal = Player.deal(self, secrets)
+        here = slice(self.columns.projection_masks.start, self.columns.projection_masks.start + 1)
+        deal.small[:, here] = LARGE.add(deal.small[:, here], np.full_like(deal.small[:, here], LONG // 2))
+        return deal
+
+
+class NoBits(Player):
+    """Deals 2 where a bit belongs."""
+
+    def deal(self, secrets: Elements) -> Deal:
+        deal = super().deal(secrets)
+        here = slice(self.columns.slack.start, self.columns.slack.start + 1)
+        deal.small[:, here] = LARGE.add(deal.small[:, here], np.full_like(deal.small[:, here], 2))
+        return deal
+
+
+class DistanceLiar(Player):
+    """Lies about one distance, by one unit or as far as it likes, and stands by it."""
+
+    by = 1
+
+    def distances(self) -> bytes:
+        numbers = LARGE.from_bytes(super().distances(), len(self.ruling.dealers) * (len(self.ruling.dealers) - 1) // 2)
+        changed = numbers.copy()
+        changed[-1] = (int(changed[-1]) + self.by) % LONG
+        return LARGE.to_bytes(changed)
+
+
+class FarDistanceLiar(DistanceLiar):
+    by = LONG // 2
+
+
+IN_BALL: dict[type[Player], tuple[str, str, str]] = {
+    OutOfRange: (NORM, "checks", LONGER),
+    Wrapped: (NORM, "checks", "a projection of it is too large"),
+    WrappedTwice: (NORM, "checks", "a projection of it is too large"),
+    GreedyRefuser: (NORM, "refusals", "it refused too many projections"),
+    RefuserOfMore: (NORM, "refusals", "it refused too many projections"),
+    RefuserOfAll: (NORM, "refusals", "it refused too many projections"),
+    ShiftedMasks: (NORM, "checks", LONGER),
+    BentMasks: (NORM, "checks", "is on no polynomials of the right degree"),
+    BentProjection: (NORM, "checks", "is on no polynomials of the right degree"),
+    BentSlack: (NORM, "checks", "is on no polynomials of the right degree"),
+    FarMask: (NORM, "checks", "a projection of it is too large"),
+    NoBits: (NORM, "checks", "is not dealt in bits"),
+    WrongScorer: (TRUST, "checks", "the score is not what it says"),
+    ScorerOfMore: (TRUST, "commitments", "said an inner product that no update has"),
+    ScorerOfLess: (TRUST, "commitments", "said an inner product that no update has"),
+    ScorerOfMost: (TRUST, "commitments", "said an inner product that no update has"),
+    ShiftedDistances: (KRUM, "checks", LONGER),
+    ShiftedDistanceToOne: (KRUM, "checks", LONGER),
+    BentDistances: (KRUM, "checks", "is on no polynomials of the right degree"),
+    DistanceLiar: (KRUM, "distances", "gave wrong shares of the distances"),
+    FarDistanceLiar: (KRUM, "distances", "gave wrong shares of the distances"),
+}
+"""Cheat → a rule under which it matters, when it is seen, and as what."""
+
+
+@pytest.mark.parametrize("kind", [NORM, TRUST, KRUM])
+@pytest.mark.parametrize("layout", [BALL_FIVE, BALL_NINE], ids=["five", "nine"])
+def test_nobody_is_left_out_where_nobody_cheats(kind: str, layout: Layout) -> None:
+    outcome = measured(kind, {}, layout)
+    assert outcome.ruling.dealers == list(range(layout.peers))
+    assert (0 in outcome.ruling.weights) == (kind == NORM)
+
+
+@pytest.mark.parametrize("cheat", IN_BALL)
+@pytest.mark.parametrize("place", [0, 4])
+def test_who_cheats_about_its_length_is_named_and_left_out(cheat: type[Player], place: int) -> None:
+    """But who lies once it knows distances is not left out: its update is allowed, and it would choose a selection."""
+    kind, phase, reason = IN_BALL[cheat]
+    outcome = measured(kind, {place: cheat})
+    (culprit,) = outcome.ruling.culprits
+    assert (culprit.peer, culprit.phase) == (place, phase)
+    assert reason in culprit.reason
+    left = [peer for peer in range(5) if peer != place]
+    assert outcome.ruling.dealers == (list(range(5)) if phase == "distances" else left)
+
+
+def test_an_update_that_points_away_or_is_longer_than_its_score_allows_is_not_trusted() -> None:
+    """The reference is 60 everywhere. Of 1, 4, 8 and 70 the squares are 1 more than 60 times the sum."""
+    for numbers, reason in (
+        ([60] * 12, ""), ([1, 4, 8, 70, 1], ""), ([1, 4, 8, 70], "longer than its trust score"), ([61] * 12, "longer"),
+        ([-1], "an inner product that no update has"), ([60] * 11, ""), ([60] * 11 + [-60], "longer"),
+    ):  # fmt: skip
+        told = in_ball(5)
+        told[0], told[4] = 0, [*numbers, *[0] * (12 - len(numbers))]
+        outcome = measured(TRUST, {4: type("Naive", (Player,), {})}, told=told)
+        assert [culprit.peer for culprit in outcome.ruling.culprits] == ([4] if reason else [])
+        assert all(reason in culprit.reason for culprit in outcome.ruling.culprits)
+
+
+@pytest.mark.parametrize("kind", [NORM, KRUM])
+def test_one_unit_too_much_is_seen_and_the_longest_is_not(kind: str) -> None:
+    told = in_ball(5)
+    for more in (0, 1):
+        told[4] = [BOUND - 1, 22, 5, 1, more, *[0] * 7]
+        assert int((told[4] ** 2).sum()) == BOUND**2 - 1 + more
+        measured(kind, {}, told=told)
+    told[4, 5] = 1
+    outcome = measured(kind, {4: type("Naive", (Player,), {})}, told=told)
+    (culprit,) = outcome.ruling.culprits
+    assert culprit.peer == 4
+    assert LONGER in culprit.reason
+
+
+def test_the_longest_update_is_allowed_beside_fillers() -> None:
+    """Twelve numbers, five on a polynomial: behind the last are three that count for nothing."""
+    layout = packed(13, faults=1, coalition=1, field=LARGE)
+    assert layout.packing == 5
+    told = in_ball(13)
+    told[12] = [BOUND - 1, 22, 5, 1, 1, *[0] * 7]
+    assert int((told[12] ** 2).sum()) == BOUND**2
+    assert len(measured(NORM, {}, layout, told).ruling.dealers) == 13
+
+
+@pytest.mark.parametrize("away", [2, 3])
+def test_no_sum_is_opened_of_so_few_updates_that_one_could_be_told_from_it(away: int) -> None:
+    """Two of three are enough for one that knows its own; so three must count, of whom two are another's."""
+    told = in_ball(5)
+    told[:away] = 0
+    outcome = agreed(a_round(BALL_FIVE, {}, told, terms=terms_of(TRUST, BALL_FIVE)))
+    assert (outcome.sum is None) == (away == 3)
+    assert outcome.aborted.startswith("only 2 updates would count") == (away == 3)
+    assert not any(phase == "sums" for phase, _ in outcome.boards[:-1]) or away == 2
+
+
+def test_who_refuses_what_it_may_is_heard_all_the_same() -> None:
+    outcome = measured(NORM, {4: Refuser})
+    assert not outcome.ruling.culprits
+    assert outcome.ruling.dealers == list(range(5))
+
+
+@pytest.mark.parametrize("cheat", [Two, Short])
+@pytest.mark.parametrize("phase", ["commitments", "refusals", "checks", "distances"])
+def test_who_says_it_wrong_in_a_phase_of_balls_is_named(cheat: type[Player], phase: str) -> None:
+    outcome = measured(KRUM, {4: at(cheat, phase)})
+    assert [(culprit.peer, culprit.phase) for culprit in outcome.ruling.culprits] == [(4, phase)]
+    assert (4 in outcome.ruling.dealers) == (phase == "distances")
+
+
+@pytest.mark.parametrize("phase", ["refusals", "distances"])
+@pytest.mark.parametrize("cheat", [Quiet, Gone, Long])
+def test_who_is_not_heard_in_a_phase_of_balls_is_no_culprit(cheat: type[Player], phase: str) -> None:
+    """Of whom nobody knows what to open, the update is left out; who only opens nothing, its update counts."""
+    outcome = measured(KRUM, {4: at(cheat, phase)})
+    assert outcome.ruling.silent == {4: phase}
+    assert not outcome.ruling.culprits
+    assert (4 in outcome.ruling.dealers) == (phase == "distances")
+
+
+@settings(max_examples=12)
+@given(
+    st.permutations(range(9)), st.lists(st.sampled_from([
+        *IN_BALL, Refuser, Silent, SilentAfterDealing, Crooked, FalseComplainer, Complainer, SumLiar, Garbler, Spoiler,
+        *(at(cheat, phase) for cheat in (Liar, Halves, Gone, Long, Two, NoNumbers) for phase in BALL_PHASES),
+    ]), max_size=2), st.sampled_from([NORM, TRUST, KRUM]),
+)  # fmt: skip
+def test_no_two_cheaters_change_a_sum_of_updates_in_balls(
+    places: Sequence[int], cheating: list[type[Player]], kind: str
+) -> None:
+    measured(kind, dict(zip(places, cheating, strict=False)), BALL_NINE)
+
+
+def test_more_liars_about_distances_than_are_withstood_end_the_round() -> None:
+    """Two of five that agree on another distance, and three."""
+    for liars in ((3, 4), (2, 3, 4)):
+        cheating: dict[int, type[Player]] = dict.fromkeys(liars, DistanceLiar)
+        outcome = a_round(BALL_FIVE, cheating, in_ball(5), terms=terms_of(KRUM, BALL_FIVE))[0]
+        assert outcome.sum is None
+        assert outcome.aborted == "more members lied about the distances than can be told apart"

@@ -20,9 +20,12 @@ from peers.secure.deal import Deal
 from peers.secure.decoding import decode
 from peers.secure.field import LARGE, SMALL, Elements, Field
 from peers.secure.layout import Layout, committee, packed
+from peers.secure.lengths import scalars_in_ball
 from peers.secure.part import read_part
 from peers.secure.sharing import pack, share
 from peers.secure.stream import Stream
+from peers.secure.terms import Terms
+from tests.peers.secure import balls
 from tests.peers.secure.rounds import NINE, context_of, entropy_of, votes
 
 BINDING = context_of(9).binding
@@ -375,6 +378,77 @@ def test_without_masks_what_is_opened_tells_updates_apart() -> None:
     )  # fmt: skip
     assert (one[[0, 1]] == other[[0, 1]]).all()
     assert (one[2:] != other[2:]).all()
+
+
+# Updates in a ball (their sums and projections: ``test_lengths``)
+
+
+@pytest.fixture(params=balls.ALL.values(), ids=list(balls.ALL))
+def bounded(request: pytest.FixtureRequest) -> Columns:
+    """Return the columns of deals with distances, so that there are all kinds."""
+    layout: Layout = request.param
+    return balls.columns_of(layout, terms=Terms(balls.ball_of(layout), distances=True))
+
+
+def test_in_a_ball_scalars_are_those_of_the_degree_and_of_lengths_in_order(bounded: Columns) -> None:
+    """Of the degree, over the update, the second beacon and the slack, by whole numbers of Python."""
+    layout, challenge = bounded.layout, balls.challenge_of(bounded)
+    update, small = random_elements(LARGE, 3, bounded.update), random_elements(LARGE, 3, bounded.small, seed=1)
+    found = scalars(bounded, challenge, update, small, place=1)
+    assert found.shape == (3, bounded.scalars)
+    lengths = np.concatenate(scalars_in_ball(bounded, challenge, update, small, 1)).T
+    assert found[:, layout.repetitions :].tolist() == lengths.tolist()
+    assert challenge.slack is not None
+    for dealer in range(3):
+        rest = small[dealer].tolist()
+        terms = [*update[dealer].tolist(), *rest[bounded.beacons[1]], *rest[bounded.slack], 1]
+        for time in range(layout.repetitions):
+            rows = (one[time].tolist() for one in (challenge.degree, challenge.beacon, challenge.slack))
+            factors = [*(one for row in rows for one in row), rest[bounded.degree_masks][time]]
+            assert int(found[dealer, time]) == _dot(factors, terms) % LARGE.modulus
+
+
+def test_refused_projections_are_zeros_and_nothing_else_is(bounded: Columns) -> None:
+    challenge = balls.challenge_of(bounded)
+    update, small = random_elements(LARGE, 3, bounded.update), random_elements(LARGE, 3, bounded.small, seed=1)
+    whole = scalars(bounded, challenge, update, small, place=2)
+    refused = (
+        np.random.default_rng(0).random((3, bounded.opened_projections.stop - bounded.opened_projections.start)) < 0.3
+    )
+    told = scalars(bounded, challenge, update, small, place=2, refused=refused)
+    start = bounded.opened_projections.start
+    assert (told[:, :start] == whole[:, :start]).all()
+    assert (told[:, start:] == np.where(refused, np.uint64(0), whole[:, start:])).all()
+    assert (whole[:, start:] != 0).all()
+
+
+def test_in_a_ball_each_dealer_is_checked_as_if_it_were_alone(bounded: Columns) -> None:
+    challenge = balls.challenge_of(bounded)
+    update, small = random_elements(LARGE, 5, bounded.update), random_elements(LARGE, 5, bounded.small, seed=1)
+    alone = [scalars(bounded, challenge, update[[one]], small[[one]], 3)[0].tolist() for one in range(5)]
+    assert scalars(bounded, challenge, update, small, 3).tolist() == alone
+    assert scalars(bounded, challenge, update[:0], small[:0], 3).shape == (0, bounded.scalars)
+
+
+@pytest.mark.parametrize("kind", ["slack", "projection_masks", "sum_masks", "distance_masks", "zero_masks"])
+def test_a_share_of_each_kind_off_its_polynomial_is_found_where_it_must_be(bounded: Columns, kind: str) -> None:
+    layout, liar = bounded.layout, bounded.layout.members - 1
+    update, small, _ = balls.dealt(bounded, balls.packed_up(layout, [5, -7, *[3] * 9]))
+    place = getattr(bounded, kind).start
+    small[liar, place] = (int(small[liar, place]) + 1) % LARGE.modulus
+    told = balls.opened(bounded, balls.challenge_of(bounded), update, small)
+    bent = range(bounded.opened_zeros.start, bounded.opened_sums.stop)
+    degrees = [layout.product_degree if one in bent else layout.degree for one in range(bounded.scalars)]
+    off = {
+        one for one, degree in enumerate(degrees)
+        if decode(LARGE, range(1, layout.members + 1), told[:, one].tolist(), degree).wrong == (liar,)
+    }  # fmt: skip
+    times = layout.repetitions
+    expected = {
+        "slack": set(range(3 * times)), "zero_masks": {times}, "sum_masks": {2 * times},
+        "distance_masks": set(range(2 * times, 3 * times)), "projection_masks": {3 * times},
+    }  # fmt: skip
+    assert off == expected[kind]
 
 
 # The fingerprint of the sum

@@ -1,5 +1,6 @@
 """The columns of a deal: enough of each kind, none used for two things, and seeds in turn."""
 
+import math
 from collections import Counter
 
 import pytest
@@ -7,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from peers.secure import columns as sizes
+from peers.secure.ball import Ball
 from peers.secure.columns import Columns
 from peers.secure.field import LARGE, SMALL
 from peers.secure.layout import Layout, committee, packed
+from peers.secure.terms import Terms
 from tests.peers.secure.rounds import NINE
 
 ALL = [
@@ -58,6 +61,43 @@ def test_a_member_opens_as_many_numbers_as_there_are_masks(layout: Layout, size:
     columns = Columns(layout, size)
     masks = range(columns.small)
     assert columns.scalars == len(masks[columns.degree_masks]) + len(masks[columns.zero_masks])
+
+
+@given(layout=LAYOUT, size=SIZE, bound=st.integers(1, 2**20), projections=st.integers(1, 200), distances=st.booleans())
+def test_in_a_ball_there_are_columns_for_its_bits_its_projections_sums_and_distances(
+    layout: Layout, size: int, bound: int, projections: int, distances: bool
+) -> None:
+    """One behind the other, after those that any deal has."""
+    columns = Columns(layout, size, Terms(Ball(bound, 2**27, projections, 3), distances=distances))
+    places = range(columns.small)
+    bare = Columns(layout, size)
+    assert (columns.update, columns.zero_masks, columns.straight) == (bare.update, bare.zero_masks, bare.straight)
+    kinds = [columns.slack, columns.projection_masks, columns.sum_masks, columns.distance_masks]
+    assert [place for kind in kinds for place in places[kind]] == list(range(bare.small, columns.small))
+    bits = len(bin(bound**2)) - 2
+    assert [len(places[kind]) for kind in kinds] == [
+        math.ceil(bits / layout.packing), projections, layout.repetitions, layout.peers if distances else 0,
+    ]  # fmt: skip
+
+
+@given(layout=LAYOUT, size=SIZE, projections=st.integers(1, 200))
+def test_in_a_ball_a_member_opens_degrees_zeros_sums_and_projections(
+    layout: Layout, size: int, projections: int
+) -> None:
+    columns = Columns(layout, size, Terms(Ball(256, 2**27, projections, 3), distances=True))
+    told = range(columns.scalars)
+    kinds = [slice(0, layout.repetitions), columns.opened_zeros, columns.opened_sums, columns.opened_projections]
+    assert [place for kind in kinds for place in told[kind]] == list(told)
+    assert [len(told[kind]) for kind in kinds] == [*[layout.repetitions] * 3, projections]
+
+
+@given(layout=LAYOUT, size=SIZE)
+def test_of_signs_a_member_opens_no_sums_and_no_projections(layout: Layout, size: int) -> None:
+    columns = Columns(layout, size)
+    told = range(columns.scalars)
+    assert list(told[columns.opened_zeros]) == list(range(layout.repetitions, 2 * layout.repetitions))
+    assert not told[columns.opened_sums]
+    assert not told[columns.opened_projections]
 
 
 @given(layout=LAYOUT, size=SIZE, block=st.integers(1, 60))

@@ -287,6 +287,15 @@ def test_a_sum_or_difference_of_the_greatest_elements_is_exact(field: Field, sig
     assert are(field, field.product_of_few(np.full((1, inner), sign, np.int8), right), [exact])
 
 
+def test_a_sum_of_so_many_elements_that_longer_limbs_would_be_rounded_is_exact() -> None:
+    """Of limbs of 31 bits it would be odd and above 2⁵³."""
+    inner = (1 << 22) + (1 << 20)
+    right = np.full((inner, 1), LARGE.modulus - 1, np.uint64)
+    right[0] -= np.uint64(1)
+    found = LARGE.product_of_few(np.ones((1, inner), np.int8), right)
+    assert are(LARGE, found, [[-(inner + 1) % LARGE.modulus]])
+
+
 @FIELDS
 def test_a_product_with_few_takes_views_and_changes_nothing(field: Field) -> None:
     few, right = np.array([[1, -1, 0], [0, 1, 1]], np.int8), random(field, 4, 3)

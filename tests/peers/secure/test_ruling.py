@@ -22,7 +22,7 @@ from peers.secure.labels import BEACON, HEAD
 from peers.secure.layout import Layout, packed
 from peers.secure.messages import Message
 from peers.secure.party import Outcome, Player, Talk
-from peers.secure.pieces import joined, split
+from peers.secure.pieces import joined
 from peers.secure.ruling import Ruling
 from peers.secure.sharing import pack
 from peers.secure.stream import Stream
@@ -876,18 +876,3 @@ def test_lies_of_more_than_may_cheat_convict_no_dealer(phase: str) -> None:
     with pytest.raises(AbortedError, match="cannot be read: more members lie than are withstood"):
         take(ruling, phase, both(*(saying(liar, lie) for liar in (1, 4, 6)))(dict(honest().boards)[phase]))
     assert not ruling.culprits
-
-
-# --- pieces
-
-
-@given(st.lists(st.binary(max_size=40), max_size=6))
-def test_pieces_that_were_joined_are_split_again(pieces: list[bytes]) -> None:
-    assert split(joined(pieces), len(pieces)) == pieces
-
-
-@given(st.binary(max_size=100), st.integers(0, 10))
-def test_anything_is_split_into_as_many_pieces_as_are_asked_for(told: bytes, count: int) -> None:
-    pieces = split(told, count)
-    assert len(pieces) == count
-    assert sum(map(len, pieces)) <= len(told)

@@ -19,7 +19,7 @@ SEED = hashlib.sha256(b"a seed").digest()
 def by_hand(field: Field, seed: bytes, purpose: str, count: int) -> list[int]:
     """Return what a stream draws, from the definitions: HKDF by two HMACs, and the cipher of each counter."""
     extracted = hmac.digest(bytes(32), seed, "sha256")
-    info = b"psreval/secure/1/stream/" + str(field.bits).encode() + b"/" + purpose.encode()
+    info = b"psreval/secure/2/stream/" + str(field.bits).encode() + b"/" + purpose.encode()
     key = hmac.digest(extracted, info + b"\x01", "sha256")
     blocks = -(-count * field.dtype.itemsize // 16)
     encrypted = Cipher(algorithms.AES(key), modes.ECB()).encryptor()
@@ -156,3 +156,44 @@ def test_elements_next_to_each_other_are_unrelated(field: Field) -> None:
 def test_a_seed_of_another_length_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match=f"a seed has {SEED_BYTES} bytes, not {length}"):
         Stream(SMALL, bytes(length), "a")
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 400])
+def test_ternary_numbers_are_differences_of_two_bits_the_highest_first(count: int) -> None:
+    """From the definitions, as ``by_hand``: the first byte's first two bits make the first number."""
+    words = by_hand(LARGE, SEED, "test", 2 + count // 32)  # 61 of each 64 bits are told by the oracle
+    found = Stream(LARGE, SEED, "test").ternary(count).tolist()
+    bits = [[word >> bit & 1 for byte in range(7) for bit in range(8 * byte + 7, 8 * byte - 1, -1)] for word in words]
+    for word, told in enumerate(bits):
+        expected = [told[2 * place] - told[2 * place + 1] for place in range(28)]
+        here = found[32 * word : 32 * word + 28]
+        assert here == expected[: len(here)]
+
+
+@FIELDS
+def test_ternary_numbers_do_not_depend_on_the_field_but_for_its_key(field: Field) -> None:
+    drawn = Stream(field, SEED, "test").ternary(7, 3)
+    assert drawn.dtype == np.int8
+    assert drawn.shape == (7, 3)
+    assert drawn.reshape(-1).tolist() == Stream(field, SEED, "test").ternary(21).tolist()
+    assert Stream(field, SEED, "test").ternary(0, 5).shape == (0, 5)
+
+
+def test_half_of_the_ternary_numbers_are_zero_and_a_quarter_each_is_one_or_minus_one() -> None:
+    """Within five standard deviations; so are pairs of neighbours, which are independent."""
+    count = 200_000
+    drawn = Stream(LARGE, SEED, "test").ternary(count)
+    chance = {-1: 0.25, 0: 0.5, 1: 0.25}
+    for one, likely in chance.items():
+        assert abs(int((drawn == one).sum()) - count * likely) < 5 * math.sqrt(count * likely * (1 - likely))
+        for other, likewise in chance.items():
+            both = likely * likewise
+            found = int(((drawn[0::2] == one) & (drawn[1::2] == other)).sum())
+            assert abs(found - count / 2 * both) < 5 * math.sqrt(count / 2 * both * (1 - both))
+
+
+def test_two_draws_of_ternary_numbers_are_different() -> None:
+    stream_ = Stream(LARGE, SEED, "test")
+    one, other = stream_.ternary(300), stream_.ternary(300)
+    assert (one != other).any()
+    assert (Stream(LARGE, SEED, "another").ternary(300) != one).any()
