@@ -144,6 +144,8 @@ def chance_of_failure(borne: int, *, peers: int, faults: int, members: int) -> F
     Of all peers they are 2 · liars + silent ≤ 2 · ``faults``. Fewer liars and more silent ones can be worse than liars
     alone: with ``borne`` liars in a draw, one silent peer is one too many.
     """
+    if borne >= faults:
+        return Fraction(0)
     worst = 0
     for liars in range(faults + 1):
         silent = min(2 * (faults - liars), peers - liars)

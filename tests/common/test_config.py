@@ -161,6 +161,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
         ("aggregation_options", {"beta": 0.1}, "peers.merge_options"),
         ("examples_limit", 100, "peers.records_limit"),
         ("quorum", 2, "whoever answers"),
+        ("server_misbehaviour", {"kind": "wrong-mean"}, "clients.misbehaviour"),
     ],
 )
 def test_what_only_a_server_can_do_is_refused_where_there_is_none(key: str, value: object, instead: str) -> None:
@@ -176,12 +177,32 @@ def test_what_only_a_server_can_do_is_refused_where_there_is_none(key: str, valu
         ("aggregation_options", {"beta": 0.1}, "below secure"),
         ("examples_limit", 100, "no peer counts for more"),
         ("quorum", 2, "whoever answers"),
+        ("server_misbehaviour", {"kind": "wrong-mean"}, "clients.misbehaviour"),
     ],
 )
 def test_what_only_a_server_can_do_is_refused_by_the_secure_protocol(key: str, value: object, instead: str) -> None:
     told = sentence({"protocol": "secure", "federation": {key: value}})
     assert f"federation.{key}" in told
     assert instead in told
+
+
+def test_an_honest_server_is_not_in_the_description_and_a_cheating_one_makes_another_run() -> None:
+    honest, cheating = Experiment(), Experiment().change({"federation.server_misbehaviour": {"kind": "stale"}})
+    assert "server_misbehaviour" not in honest.to_toml()
+    assert parse_toml(cheating.to_toml()) == cheating
+    assert cheating.digest(federation_only=True) != honest.digest(federation_only=True)
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"kind": "wrong-sum"}, ["federation.server_misbehaviour.kind", "wrong-mean"]),
+        ({"kind": "wrong-mean", "factor": 0}, ["federation.server_misbehaviour.factor = 0", "greater than 0"]),
+    ],
+)
+def test_a_server_cheats_in_ways_that_it_has(tree: dict, words: list[str]) -> None:
+    told = sentence({"federation": {"server_misbehaviour": tree}})
+    assert all(word in told for word in words)
 
 
 @pytest.mark.parametrize(
@@ -199,6 +220,43 @@ def test_a_section_that_nothing_reads_is_refused(protocol: str, section: str) ->
 def test_a_misbehaviour_belongs_to_a_protocol(protocol: str, kind: str) -> None:
     clients = [{"count": 3}, {"name": "liar", "misbehaviour": {"kind": kind}}]
     assert "is for another protocol" in sentence({"protocol": protocol, "clients": clients})
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("rule", "trimmed-mean", "needs to sort, about 10⁹ secure comparisons"),
+        ("rule", "trimmed-mean", "take 'median', or 'box-clipping'"),
+        ("rule", "krum", "'rsa', 'box-clipping', 'norm-bounded-mean', 'fltrust', 'multi-krum' or 'median'"),
+        ("norm", 0, "greater than 0"),
+        ("norm", -1.0, "greater than 0"),
+        ("norm", float("inf"), "finite"),
+        ("radius", 0, "greater than 0"),
+        ("radius", float("nan"), "finite"),
+        ("num_malicious_nodes", -1, "greater than or equal to 0"),
+        ("num_malicious_nodes", 1.5, "integer"),
+        ("votes", 0, "greater than or equal to 1"),
+        ("votes", 17, "less than or equal to 16"),
+        ("members", 0, "greater than or equal to 1"),
+        ("members", 2.5, "integer"),
+    ],
+)
+def test_the_secure_protocol_refuses_what_no_rule_can_do(key: str, value: object, words: str) -> None:
+    told = sentence({"protocol": "secure", "secure": {key: value}})
+    assert f"secure.{key} = " in told
+    assert words in told
+
+
+@pytest.mark.parametrize("rule", ["rsa", "box-clipping", "norm-bounded-mean", "fltrust", "multi-krum", "median"])
+def test_each_secure_rule_and_its_keys_make_another_run(rule: str) -> None:
+    keys = {"rule": rule, "norm": 2.0, "votes": 5, "members": 5, "num_malicious_nodes": 1, "faults": 1, "coalition": 1}
+    tree = {"protocol": "secure", "clients": [{"count": 12}], "secure": keys}
+    one = parse(tree, "here")
+    assert parse_toml(one.to_toml()) == one
+    digests = {parse({**tree, "secure": {**keys, **other}}, "here").digest() for other in (
+        {}, {"norm": 3.0}, {"votes": 6}, {"members": 7}, {"num_malicious_nodes": 2},
+    )}  # fmt: skip
+    assert len(digests) == 5
 
 
 def test_protocols_leave_each_others_digests_alone() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from common.errors import UserError
 from peers.secure.field import LARGE, SMALL, Field
-from peers.secure.layout import SECURITY, Layout, chance_of_more, committee, packed
+from peers.secure.layout import SECURITY, Layout, chance_of_failure, chance_of_more, committee, packed
 from peers.secure.sharing import member_points, slots
 
 FIELDS = pytest.mark.parametrize("field", [SMALL, LARGE], ids=["small", "large"])
@@ -111,7 +111,6 @@ def test_cheaters_that_may_pool_less_than_all_of_them_see_are_refused() -> None:
     [
         (16, 5, 2, "0.028"),
         (20, 5, 4, "0.00021"),
-        (5, 5, 0, "1"),
         pytest.param(16, 20, 2, "0.67"),
         pytest.param(21, 20, 5, "0.21"),
         pytest.param(31, 20, 5, "0.64"),
@@ -125,13 +124,52 @@ def test_small_committees_are_refused_with_their_chance(members: int, faults: in
     )
 
 
+@pytest.mark.parametrize(("members", "coalition", "least"), [(5, 5, 11), (10, 5, 11), (1, 1, 3), (2, 1, 3)])
+@pytest.mark.parametrize("faults", [0, 1])
+def test_a_committee_too_small_for_its_coalition_is_refused_with_how_many_it_needs(
+    members: int, coalition: int, least: int, faults: int
+) -> None:
+    assert sentence(100, members, faults=faults, coalition=coalition) == (
+        f"secure.members = {members} is too few for secure.coalition = {coalition}, which needs at least {least} "
+        "members; take more, or a smaller coalition"
+    )
+    assert committee(100, least, faults=0, coalition=coalition, field=SMALL).packing == 1
+
+
 def test_a_committee_among_very_many_is_taken_with_its_chance() -> None:
+    """Its worst mix is 49 liars and two silent ones: more than 35 liars in a draw, or 35 and one that is silent."""
     layout = committee(1000, 200, faults=50, coalition=35, field=SMALL)
-    exact = Fraction(sum(math.comb(50, bad) * math.comb(950, 200 - bad) for bad in range(36, 51)), math.comb(1000, 200))
+    more = sum(math.comb(49, bad) * math.comb(951, 200 - bad) for bad in range(36, 50))
+    just = math.comb(49, 35) * (math.comb(951, 165) - math.comb(949, 165))
+    exact = Fraction(more + just, math.comb(1000, 200))
     assert layout.failure == float(exact)
-    assert 0 < exact < Fraction(1, 2**SECURITY)
-    assert layout.liars(layout.product_degree) == 35
+    assert chance_of_more(35, peers=1000, faults=50, members=200) < exact < Fraction(1, 2**SECURITY)
+    assert layout.liars(layout.product_degree) == layout.borne == 35
     assert (layout.peers, layout.members, layout.faults, layout.packing) == (1000, 200, 50, 30)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 8), st.data())
+def test_the_chance_of_failure_is_that_of_the_worst_mix_of_liars_and_silent_ones(
+    peers: int, data: st.DataObject
+) -> None:
+    faults, members = data.draw(st.integers(0, peers)), data.draw(st.integers(0, peers))
+    borne = data.draw(st.integers(0, faults))
+    draws = list(itertools.combinations(range(peers), members))
+    worst = 0
+    for liars in range(faults + 1):
+        for silent in range(min(2 * (faults - liars), peers - liars) + 1):
+            told = [2] * liars + [1] * silent + [0] * (peers - liars - silent)
+            worst = max(worst, sum(sum(told[peer] for peer in draw) > 2 * borne for draw in draws))
+    assert chance_of_failure(borne, peers=peers, faults=faults, members=members) == Fraction(worst, len(draws))
+
+
+def test_a_committee_that_is_safe_against_liars_alone_is_refused_for_a_mix_with_silent_ones() -> None:
+    """More than three of four liars are drawn with 5.3 %; too much of three liars and two silent ones with 8.2 %."""
+    assert float(chance_of_more(3, peers=40, faults=4, members=20)) == pytest.approx(0.0530, abs=5e-5)
+    with pytest.raises(UserError, match=r"more than 3 of the 4 that may cheat .* probability 0\.082, .* below 0\.062"):
+        committee(40, 20, faults=4, coalition=3, field=SMALL, security=4)
+    assert committee(40, 20, faults=4, coalition=3, field=SMALL, security=3).failure == pytest.approx(0.0825, abs=5e-5)
 
 
 @settings(max_examples=200)
@@ -144,11 +182,42 @@ def test_a_committee_that_is_taken_corrects_and_withstands_whatever_may_be_drawn
         layout = committee(peers, members, faults=faults, coalition=coalition, field=SMALL)
     except UserError:
         return
-    borne = min(coalition, layout.liars(layout.product_degree))
-    chance = chance_of_more(borne, peers=peers, faults=faults, members=members)
+    borne = layout.borne
+    assert borne <= min(coalition, faults, layout.liars(layout.product_degree))
+    assert layout.slack(layout.product_degree) >= 2 * borne
+    assert chance_of_more(borne, peers=peers, faults=faults, members=members) <= Fraction(1, 2**SECURITY)
     assert layout.packing >= 1
-    assert chance <= Fraction(1, 2**SECURITY)
-    assert layout.failure >= float(chance)
+    assert layout.failure == float(chance_of_failure(borne, peers=peers, faults=faults, members=members))
+    assert layout.failure <= 2.0**-SECURITY
+
+
+@settings(max_examples=200)
+@given(st.integers(1, 60), st.integers(0, 15), st.integers(1, 15), st.integers(0, 30))
+def test_a_committee_bears_what_it_was_laid_out_for_and_one_more_secret_would_be_too_many(
+    members: int, faults: int, coalition: int, others: int
+) -> None:
+    """Whatever the chance: the least of what cheats, what may pool, and what the checks correct."""
+    peers = members + others
+    assume(faults <= peers and members >= 2 * coalition + 1)
+    layout = committee(peers, members, faults=faults, coalition=coalition, field=SMALL, security=0)
+    assert layout.borne == min(faults, coalition, (members - 2 * coalition - 1) // 2)
+    assert members - 2 * (layout.degree + 1) - 1 < 2 * layout.borne <= members - 2 * layout.degree - 1
+
+
+@given(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60), st.integers(0, 60))
+def test_no_more_members_may_cheat_than_are_corrected_or_may_pool(
+    members: int, packing: int, coalition: int, faults: int
+) -> None:
+    layout = Layout(members, members, coalition, faults, packing, SMALL, 1)
+    corrected = [count for count in range(members) if 2 * count <= layout.slack(layout.product_degree)]
+    assert layout.borne == min(faults, coalition, max(corrected, default=0))
+
+
+@pytest.mark.parametrize(("peers", "faults", "coalition"), [(9, 2, 2), (100, 20, 20), (100, 5, 20), (3, 0, 1)])
+def test_where_all_are_members_as_many_of_them_may_cheat_as_of_the_peers(
+    peers: int, faults: int, coalition: int
+) -> None:
+    assert packed(peers, faults=faults, coalition=coalition, field=SMALL).borne == faults
 
 
 @settings(max_examples=100)

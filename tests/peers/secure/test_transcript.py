@@ -42,6 +42,7 @@ from peers.secure.ruling import Ruling
 from peers.secure.sharing import pack
 from peers.secure.simulation import simulate
 from peers.secure.transcript import Verified, verify_transcript, write_transcript
+from tests.peers.secure.described import a_whole_round, agreed_result, described
 from tests.peers.secure.rounds import a_round, agreed, entropy_of, keys_of, votes
 
 FIVE = packed(5, faults=1, coalition=1, field=SMALL)
@@ -465,7 +466,7 @@ HEADS: dict[str, Callable[[Line], object]] = {
 def test_the_head_tells_the_round() -> None:
     head = lines()[0]
     assert (head["round"], head["size"], head["members"]) == (1, SIZE, [0, 1, 2, 3, 4])
-    assert head["protocol"] == "psreval/secure/1"
+    assert head["protocol"] == "psreval/secure/2"
     assert head["layout"] == {
         "peers": 5, "members": 5, "coalition": 1, "faults": 1, "packing": 1, "repetitions": 2, "field": 31
     }  # fmt: skip
@@ -725,3 +726,75 @@ def test_of_no_honest_dealer_are_more_parts_told_than_a_coalition_may_know() -> 
         for dealer in HONEST:
             told = {place for one, place in [*ruling.shown, *ruling.accusations] if one == dealer}
             assert len(told) <= FIVE.coalition
+
+
+# --- what was asked of updates
+
+
+@cache
+def of_rule(rule: str) -> tuple[Outcome, str]:
+    """Return an aggregation of five peers by a rule, and its transcript."""
+    rows = np.random.default_rng(5).normal(size=(5, SIZE)) + 1
+    reference = np.ones(SIZE) if rule == "fltrust" else None
+    ended = agreed_result(a_whole_round(described(5, rule=rule, norm=5.0), rows, reference=reference))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "transcript.jsonl"
+        write_transcript(path, ended.outcomes[0].ruling, ended.outcomes[0].boards, NAMES)
+        return ended.outcomes[0], path.read_text(encoding="utf-8")
+
+
+BALLS = pytest.mark.parametrize("rule", ["norm-bounded-mean", "multi-krum", "fltrust"])
+
+
+@BALLS
+def test_a_transcript_tells_who_counted_and_how_much(rule: str, path: Path) -> None:
+    ended, told = of_rule(rule)
+    found = verified(path, told)
+    assert found.sum is not None
+    assert ended.sum is not None
+    assert np.array_equal(found.sum, ended.sum)
+    assert found.attested
+    assert found.accepted == (0, 1, 2, 3, 4)
+    assert found.weights == {peer: ended.ruling.weights.get(peer, 0) for peer in range(5)}
+    positive = [weight for weight in found.weights.values() if weight]
+    if rule == "fltrust":
+        assert len({*positive}) == 5
+    else:
+        assert positive == [1] * (3 if rule == "multi-krum" else 5)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"numbers": "signs"},
+        {"numbers": "other"},
+        {"bound": 257},
+        {"bound": None},
+        {"distances": True},
+        {"distances": False},
+        {"malicious": 1},
+        {"malicious": -1},
+        {"malicious": "1"},
+        {"reference": None},
+        {"reference": ""},
+        {"reference": base64.b64encode(np.ones(SIZE, "<u8").tobytes()).decode()},
+        {"reference": base64.b64encode(np.ones(SIZE + 1, "<u8").tobytes()).decode()},
+        {"reference": base64.b64encode(np.full(SIZE, -1, "<i8").tobytes()).decode()},
+    ],
+)
+@BALLS
+def test_other_terms_than_those_that_all_agreed_on_are_refused(rule: str, change: Line, path: Path) -> None:
+    told = [json.loads(line) for line in of_rule(rule)[1].splitlines()]
+    before = dict(told[0]["terms"])
+    told[0]["terms"] |= change
+    if told[0]["terms"] == before:
+        assert verified(path, told).attested
+    else:
+        refused(path, told)
+
+
+@pytest.mark.parametrize("missing", ["numbers", "bound", "reference", "distances", "malicious"])
+def test_terms_of_which_something_is_missing_are_refused(missing: str, path: Path) -> None:
+    told = [json.loads(line) for line in of_rule("multi-krum")[1].splitlines()]
+    del told[0]["terms"][missing]
+    refused(path, told)
