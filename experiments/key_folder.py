@@ -6,6 +6,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from common.errors import UserError
@@ -84,7 +85,7 @@ def day(certificate: x509.Certificate) -> str:
     return certificate.not_valid_after_utc.date().isoformat()
 
 
-def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+def pem(key: ec.EllipticCurvePrivateKey | Ed25519PrivateKey) -> bytes:
     """Return a private key as text, without a password."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 

@@ -20,7 +20,7 @@ from peers.wire import LARGEST, RefusedError, short
 
 ACCOUNT_LIMIT = 32 * 2**20
 """Bytes of an account, however long the run; a line of one turn with twenty peers has some 5 kB."""
-_OF_FACTS, _OF_TURN, _OF_PEER, _OF_ENTRY = 20_000, 10_000, 1_000, 300
+OF_FACTS, _OF_TURN, _OF_PEER, OF_ENTRY = 20_000, 10_000, 1_000, 300
 """Bytes of an account, at most: what a peer is, a turn with a reason for its failure, what a turn says of another peer
 with a reason of 200 characters, and an entry of a privacy ledger."""
 LONGEST_TURN = 1e9
@@ -28,22 +28,22 @@ LONGEST_TURN = 1e9
 _FAR = 1e45
 """Metrics and norms lie within it, as all that follows from float32 weights does; sums of them stay finite."""
 
-_Whole = Annotated[int, Field(ge=0, lt=LARGEST, strict=True)]
-_Name = Annotated[str, StringConstraints(min_length=1, max_length=60)]
+Whole = Annotated[int, Field(ge=0, lt=LARGEST, strict=True)]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=60)]
 _Reason = Annotated[str, StringConstraints(max_length=2000)]
 _Share = Annotated[float, Field(ge=-1, le=2)]
-_Metric = Annotated[float, Field(ge=-_FAR, le=_FAR)]
+Metric = Annotated[float, Field(ge=-_FAR, le=_FAR)]
 
 
 class Facts(Section):
     """Who a peer is, as ``ledger.json`` shows it; what it says of its honesty is its own word."""
 
-    name: _Name
-    number: _Whole
+    name: Name
+    number: Whole
     strategy: _Reason
     honest: bool
     private: bool
-    records: _Whole
+    records: Whole
     accountant: Literal["prv", "rdp"] | None
     delta: Annotated[float, Field(gt=0, lt=1)] | None
 
@@ -51,8 +51,8 @@ class Facts(Section):
 class Taken(Section):
     """A model that was merged in a turn."""
 
-    version: _Whole
-    records: _Whole
+    version: Whole
+    records: Whole
     coefficient: _Share | None
     """None: the rule has none, such as a median."""
 
@@ -60,24 +60,24 @@ class Taken(Section):
 class Line(Section):
     """A line of ``updates.jsonl``: one turn."""
 
-    step: _Whole | None
-    wave: _Whole | None
-    peer: _Name
-    turn: _Whole
-    version: _Whole
-    merged: dict[_Name, Taken]
+    step: Whole | None
+    wave: Whole | None
+    peer: Name
+    turn: Whole
+    version: Whole
+    merged: dict[Name, Taken]
     own_coefficient: _Share | None
-    skipped: dict[_Name, _Reason]
-    refused: dict[_Name, _Reason]
-    excluded: list[_Name]
+    skipped: dict[Name, _Reason]
+    refused: dict[Name, _Reason]
+    excluded: list[Name]
     note: _Reason
     failed: _Reason
-    bytes: _Whole
-    model_bytes: _Whole
-    pings: _Whole
-    traffic: dict[_Name, tuple[_Whole, _Whole]]
-    records: _Whole
-    metrics: dict[_Name, _Metric]
+    bytes: Whole
+    model_bytes: Whole
+    pings: Whole
+    traffic: dict[Name, tuple[Whole, Whole]]
+    records: Whole
+    metrics: dict[Name, Metric]
     norm: Annotated[float, Field(ge=0, le=_FAR)] | None
     seconds: Annotated[float, Field(ge=0, le=LONGEST_TURN)]
 
@@ -92,8 +92,8 @@ class Account(Section):
 
 def account_limit(experiment: Experiment) -> int:
     """Return how many bytes the longest account of a run can have: reading one takes thirty times as much memory."""
-    a_turn = _OF_TURN + _OF_PEER * len(experiment.roster()) + _OF_ENTRY * ENTRIES_PER_ROUND
-    return min(ACCOUNT_LIMIT, _OF_FACTS + a_turn * max(planned(experiment)))
+    a_turn = _OF_TURN + _OF_PEER * len(experiment.roster()) + OF_ENTRY * ENTRIES_PER_ROUND
+    return min(ACCOUNT_LIMIT, OF_FACTS + a_turn * max(planned(experiment)))
 
 
 def encode_account(facts: dict[str, Any], state: State) -> bytes:

@@ -5,6 +5,7 @@ that the authority has signed is not enough, its key must be the one that is kno
 
     FOLDER/authority/   ca.crt, ca.key        whoever brings the peers together; needed to renew certificates
     FOLDER/NAME/        ca.crt, peer.crt, peer.key, peers/OTHER.crt      to this peer and to nobody else
+                        signing.key, signing.pub, peers/OTHER.pub        what it signs with (``peers.secure.keys``)
 
 A certificate that is renewed keeps its key, so the others need not learn the new one.
 """
@@ -16,11 +17,13 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from common.errors import UserError
 from experiments.authority import new_key, read_certificate, read_key, sign_peer
 from experiments.key_folder import authority_key, day, open_authority, pem, signed_by, why_renew, write
+from peers.secure.keys import SIGNING_KEY, SIGNING_PUBLIC, read_public_key, read_signing_key
 
 PEER_DAYS = 365
 
@@ -33,8 +36,8 @@ def make_peer_certificates(
     """Make what is missing, and leave what is there.
 
     A certificate is issued anew, for the same key, if it has expired or will within 30 days (or the last third of its
-    time). A peer that makes its own key puts the public half there as ``FOLDER/NAME/peer.pub``; then no secret half is
-    made. No key is ever overwritten.
+    time). A peer that makes its own keys puts the public halves there as ``FOLDER/NAME/peer.pub`` and ``signing.pub``;
+    then no secret half is made. No key is ever overwritten.
 
     Args:
         folder: where the folders of the module's description lie.
@@ -61,10 +64,13 @@ def make_peer_certificates(
     try:
         authority, said = open_authority(folder, time)
         said += [_peer(folder, authority, name, timedelta(days=days), time) for name in names]
+        said += [sentence for name in names for sentence in _make_signing_key(folder / name)]
         for name in names:
             for other in names:
                 if other != name:
                     _copy(folder / other / "peer.crt", folder / name / "peers" / f"{other}.crt")
+                    if (folder / other / SIGNING_PUBLIC).exists():
+                        _copy(folder / other / SIGNING_PUBLIC, folder / name / "peers" / f"{other}.pub")
         return said
     except OSError as error:
         raise UserError(f"{error.filename or folder} could not be read or written: {error.strerror}") from None
@@ -106,6 +112,23 @@ def _public(home: Path, certificate: Path) -> ec.EllipticCurvePublicKey:
     if not isinstance(public, ec.EllipticCurvePublicKey):
         raise UserError(f"{public_place} holds no public elliptic-curve key; put the right file back, or remove it")
     return public
+
+
+def _make_signing_key(home: Path) -> list[str]:
+    """Make the key that a peer signs with, unless there is one, or its public half alone; return what to say."""
+    place, public_place = home / SIGNING_KEY, home / SIGNING_PUBLIC
+    if not place.exists() and not public_place.exists():
+        if not (home / "peer.key").exists():  # it makes its own keys
+            return [f"{home.name}: has no {SIGNING_PUBLIC}, which protocol = 'secure' needs; put it into {home}"]
+        write(place, pem(Ed25519PrivateKey.generate()), 0o600)
+    if place.exists():
+        public = read_signing_key(place).public_key()
+        if not public_place.exists():
+            write(public_place, public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), 0o644)
+        if read_public_key(public_place) != public:
+            raise UserError(f"{public_place} is not the public half of {place}; put the right file back, or remove it")
+    read_public_key(public_place)
+    return []
 
 
 def _copy(place: Path, copy: Path) -> None:

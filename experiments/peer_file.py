@@ -7,7 +7,7 @@ trained, the protocol, the seed, the names, and what images look like.
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tomli_w
 from pydantic import Field, field_validator
@@ -25,6 +25,8 @@ from peers.agreement import Images
 
 AGREEMENT, PEER = "agreement.toml", "peer.toml"
 """Names of the two files in a peer's folder."""
+PROTOCOLS = ("braintorrent", "secure")
+"""Which peers speak over a network."""
 
 
 class Contacts(Section):
@@ -44,6 +46,9 @@ class Contacts(Section):
     """Where the run's folder with its report is written, if it evaluates."""
     history: bool = False
     """Keep its state after each turn, as much again as its model a turn."""
+    exchange_timeout: Annotated[float, Field(gt=0)] = 30.0
+    """``protocol = "secure"``: seconds that it waits for others in each exchange of a round; one that missed an
+    exchange is not waited for again in that round."""
 
     @field_validator("listen")
     @classmethod
@@ -89,6 +94,9 @@ class AgreementFile(Section):
 
     experiment: Experiment
     images: Images
+    run: str = ""
+    """``protocol = "secure"``: random, other for each run that begins from nothing: what was signed in a run must mean
+    nothing in the next one, though all else is the same."""
 
     def names(self) -> tuple[str, ...]:
         """Return the peers' names, in the order that numbers them."""
@@ -129,10 +137,15 @@ def load_agreement(path: Path) -> AgreementFile:
     if isinstance(tree.get("experiment"), dict):
         tree["experiment"] = resolve(tree["experiment"], path.parent)
     agreed = validated(AgreementFile, tree, str(path))
-    if agreed.experiment.protocol != "braintorrent":
+    if agreed.experiment.protocol not in PROTOCOLS:
         raise UserError(
             f"{path}: experiment.protocol = '{agreed.experiment.protocol}' is none that peers speak over a network; "
-            "set it to 'braintorrent'"
+            f"set it to one of {', '.join(PROTOCOLS)}"
+        )
+    if agreed.experiment.protocol == "secure" and not agreed.run:
+        raise UserError(
+            f"{path}: there is no `run`, which names this run among all with the same description; write `run = ` and "
+            "some twenty random letters in quotes, the same for each peer"
         )
     return agreed
 
@@ -150,9 +163,10 @@ def peer_toml(tree: dict[str, Any]) -> str:
     )
 
 
-def agreement_toml(experiment: dict[str, Any], images: Images) -> str:
-    """Return the text of an agreement's file."""
-    tree = {"images": json.loads(images.model_dump_json()), "experiment": experiment}
+def agreement_toml(experiment: dict[str, Any], images: Images, run: str = "") -> str:
+    """Return the text of an agreement's file; ``run`` as in ``AgreementFile``."""
+    named = {"run": run} if run else {}
+    tree = {**named, "images": json.loads(images.model_dump_json()), "experiment": experiment}
     return "# What all peers of this run have in common. Each has an equal copy.\n" + tomli_w.dumps(tree)
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +27,12 @@ from experiments.peer_federation import facts_of
 from experiments.peer_file import AgreementFile, PeerFile, host_and_port, load_agreement, load_peer
 from experiments.peer_report import Place as EvaluationPlace
 from experiments.peer_report import evaluate_place, evaluation_place, write_federation
+from experiments.peer_split import updates_of
 from peers.agreement import Agreement, Images, agreement, digest_of
 from peers.credentials import Credentials
 from peers.dial import Dialler
 from peers.merge import check_merge
 from peers.neighbours import Unreachable
-from peers.order import planned
 from peers.peer import STATE, Peer
 from peers.process import Contact, take_part
 from peers.simulation import collect_from
@@ -96,7 +96,7 @@ def _take_part(
 ) -> bool:
     contacts, peer = node.file.peer, node.peer
     host, port = host_and_port(contacts.listen, least=0)
-    contact = Contact(_credentials(node.file), host, port, contacts.addresses)
+    contact = Contact(credentials_of(node.file), host, port, contacts.addresses)
     report(f"{peer.name}: run {peer.run}, {len(node.learner.place.holding)} records")
     facts = facts_of(node.learner)
 
@@ -136,14 +136,33 @@ def open_node(config: Path) -> Iterator[Node]:
     """
     file = load_peer(config)
     agreed = load_agreement(file.peer.agreement)
-    names = agreed.names()
-    file.check_fits(names)
+    file.check_fits(agreed.names())
     check_merge(agreed.experiment)
-    number = names.index(file.name)
     experiment = agreed.of(file)
     parts = agreement(experiment, agreed.images)
     run = digest_of(parts)
     home = run_home(file.state, experiment.name, run)
+    with training(file, agreed, updates_of(experiment)) as (learner, model):
+        number = learner.place.number
+        peer = Peer(experiment, number, initial=arrays_of(model), run=run, folder=home, learn=learner.learn)
+        node = Node(file, agreed, experiment, parts, peer, learner, home)
+        _keep_history(node)
+        yield node
+
+
+@contextlib.contextmanager
+def training(file: PeerFile, agreed: AgreementFile, updates: Sequence[int]) -> Iterator[tuple[Learner, nn.Module]]:
+    """Hold a peer's state for this process alone; yield who trains for it, and the model that all start from.
+
+    Args:
+        file: the peer's, which fits the agreement.
+        agreed: what all have agreed on.
+        updates: how many local updates each peer makes.
+
+    Raises:
+        UserError: another process works with this state, or a mistake in the peer's data, strategy or privacy.
+    """
+    number, experiment = agreed.names().index(file.name), agreed.of(file)
     with contextlib.ExitStack() as stack:
         try:
             alone = stack.enter_context(locked(file.state / "peer.lock", wait=False))
@@ -158,14 +177,11 @@ def open_node(config: Path) -> Iterator[Node]:
             raise UserError(f"{file.name}: {problem}; change its data, or agree anew")
         memory = InFolder(file.state, run_key(agreed.experiment, hospital=True))
         place = Place(experiment, experiment.clients[number], number, holding, memory, file)
-        learner = Learner(place, _facts(agreed.images), planned(experiment)[number])
+        learner = Learner(place, _facts(agreed.images), updates[number])
         introduction = learner.introduce()
         model = initial(experiment, agreed.images)
         rehearse_client(experiment, place.client, number, holding, model, introduction.plan)
-        peer = Peer(experiment, number, initial=arrays_of(model), run=run, folder=home, learn=learner.learn)
-        node = Node(file, agreed, experiment, parts, peer, learner, home)
-        _keep_history(node)
-        yield node
+        yield learner, model
 
 
 def run_home(state: Path, name: str, run: str) -> Path:
@@ -194,7 +210,8 @@ def write_own_model(node: Node) -> None:
     write_arrays(node.home / OWN_MODEL, model.state_dict(), mode=0o600)
 
 
-def _credentials(file: PeerFile) -> Credentials:
+def credentials_of(file: PeerFile) -> Credentials:
+    """Return who a peer is and whom it knows. Raises UserError: a folder that is another's, or lacks somebody."""
     credentials = Credentials.load(file.peer.certificates)
     if credentials.name != file.name:
         raise UserError(
@@ -236,14 +253,17 @@ def _accounts(node: Node, told: Mapping[str, bytes | Unreachable], report: Calla
 
 
 def _keep_history(node: Node) -> None:
-    """Keep the state after the last turn; a file is linked, not copied, since states are replaced as a whole."""
-    turns = node.peer.state.turns
-    if not node.file.peer.history or turns == 0:
-        return
-    place = node.home / HISTORY / f"{turns}.safetensors"
+    """Keep the state after the last turn, if the peer's file says so."""
+    if node.file.peer.history and node.peer.state.turns:
+        keep_copy(node.home, node.peer.state.turns)
+
+
+def keep_copy(home: Path, number: int) -> None:
+    """Keep the state under a number; its file is linked, not copied, since states are replaced as a whole."""
+    place = home / HISTORY / f"{number}.safetensors"
     place.parent.mkdir(mode=0o700, exist_ok=True)
     with contextlib.suppress(FileExistsError):
-        os.link(node.home / STATE, place)
+        os.link(home / STATE, place)
 
 
 def _facts(images: Images) -> ImageFacts:

@@ -34,7 +34,8 @@ from server.federation import initial_model
 HOST = "127.0.0.1"
 ATTEMPTS = 3
 """Times that ports are looked for, should another program take one before a peer does."""
-_LOG = "peer.log"
+LOG = "peer.log"
+"""A peer's log, in its folder."""
 _MISTAKE = 2  # the exit code of psreval for what a person must mend
 
 
@@ -51,23 +52,27 @@ def federate_in_processes(experiment: Experiment, dataset: Dataset, folder: RunF
     with tempfile.TemporaryDirectory(prefix="psreval-") as keys:
         make_peer_certificates(Path(keys), [str(client.name) for client in experiment.roster()])
         for attempt in range(ATTEMPTS):
-            written = _write_files(experiment, dataset, folder, Path(keys))
+            written = write_files(experiment, dataset, folder, Path(keys))
             peers = _peers(experiment, dataset, folder)
-            with _Processes(written) as processes:
+            with Processes(written) as processes:
                 _follow(experiment, dataset, folder, peers, processes)
             if not processes.address_taken or attempt == ATTEMPTS - 1:
                 break
     for peer in peers:
         peer.state = load_state(peer.file, peer.name, peer.run, peer.state.arrays) or peer.state
     if lost := [peer.name for peer in peers if not peer.done]:
-        note(f"{', '.join(lost)}: not all turns were taken; {folder.peers / lost[0] / _LOG} says why")
+        note(f"{', '.join(lost)}: not all turns were taken; {folder.peers / lost[0] / LOG} says why")
     had = [peer for peer in peers if peer.done]
     parcels = list(collect(experiment, peers[0].run, had).values()) if had else []
     write_outcome(experiment, dataset, folder, [peer.state for peer in peers], parcels, facts)
 
 
-class _Processes:
-    """The peers' processes; all have ended when the block has."""
+class Processes:
+    """The peers' processes; all have ended when the block has.
+
+    Args:
+        files: peer → its file.
+    """
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         self._files = files
@@ -75,7 +80,7 @@ class _Processes:
         self._restarts = dict.fromkeys(files, RESTARTS)
         self.address_taken = False
 
-    def __enter__(self) -> "_Processes":
+    def __enter__(self) -> "Processes":
         try:
             for name, file in self._files.items():
                 self._start(name, file)
@@ -93,7 +98,7 @@ class _Processes:
             code = process.poll()
             if code is None or code == 0:
                 continue
-            if code == _MISTAKE and "cannot be listened on" in _last(self._files[name].parent / _LOG):
+            if code == _MISTAKE and "cannot be listened on" in _last(self._files[name].parent / LOG):
                 self.address_taken = True
                 return False
             if code != _MISTAKE and self._restarts[name]:
@@ -101,9 +106,13 @@ class _Processes:
                 self._start(name, self._files[name])
         return any(process.poll() is None for process in self._running.values())
 
+    def is_running(self, name: str) -> bool:
+        """Tell whether a peer's process is at work, as ``alive`` last left it."""
+        return self._running[name].poll() is None
+
     def _start(self, name: str, file: Path) -> None:
         command = [sys.executable, "-m", "experiments.cli", "peer", "--config", str(file)]
-        self._running[name] = start_process(command, file.parent, _LOG)
+        self._running[name] = start_process(command, file.parent, LOG)
 
     def _end(self) -> None:
         for process in self._running.values():
@@ -111,11 +120,13 @@ class _Processes:
             process.wait()
 
 
-def _write_files(experiment: Experiment, dataset: Dataset, folder: RunFolder, keys: Path) -> dict[str, Path]:
-    """Write each peer's file and the agreement; return peer → its file."""
+def write_files(
+    experiment: Experiment, dataset: Dataset, folder: RunFolder, keys: Path, run: str = ""
+) -> dict[str, Path]:
+    """Write each peer's file and the agreement, with what names the ``run``; return peer → its file."""
     names = [str(client.name) for client in experiment.roster()]
     addresses = dict(zip(names, free_addresses(len(names)), strict=True))
-    agreed = agreement_toml(agreed_tree(experiment), Images.of(dataset))
+    agreed = agreement_toml(agreed_tree(experiment), Images.of(dataset), run)
     files = {}
     for number, client in enumerate(experiment.roster()):
         home = folder.peers / names[number]
@@ -147,7 +158,7 @@ def _peers(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> list[
 
 
 def _follow(
-    experiment: Experiment, dataset: Dataset, folder: RunFolder, peers: Sequence[Peer], processes: _Processes
+    experiment: Experiment, dataset: Dataset, folder: RunFolder, peers: Sequence[Peer], processes: Processes
 ) -> None:
     """Write a line for each round as soon as all of its turns are over, until all processes have ended."""
     model = initial_model(experiment, dataset)

@@ -4,7 +4,8 @@ What the folders hold trains the same models as the description does in one proc
 """
 
 import json
-from collections.abc import Mapping
+import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,19 @@ from common.config import Experiment
 from common.data import Split, partition, prepare
 from common.description import Client, Data
 from common.errors import UserError
-from experiments.peer_file import AGREEMENT, PEER, agreement_toml, host_and_port, peer_toml
+from experiments.peer_file import (
+    AGREEMENT,
+    PEER,
+    PROTOCOLS,
+    agreement_toml,
+    host_and_port,
+    load_agreement,
+    peer_toml,
+)
 from experiments.split import PUBLIC_TEST, RECORDS, with_files, write_once, write_splits
 from peers.agreement import Images
 from peers.order import planned
+from peers.secure.plan import layout_of
 
 FIRST_PORT = 9001
 """Of the first peer, where no addresses are given: all of them on this machine, one port after the other."""
@@ -40,12 +50,13 @@ def prepare_peers(
         UserError: a mistake in the description or the data, an unknown name, an address that is bad, missing or
             another peer's, too, or a file that is there already and differs.
     """
-    if experiment.protocol != "braintorrent":
-        instead = "use `psreval split`" if experiment.protocol == "server" else "use `psreval run`, in one process"
+    if experiment.protocol not in PROTOCOLS:
         raise UserError(
-            f"protocol = '{experiment.protocol}' is none that peers speak over a network; set it to 'braintorrent', or "
-            f"{instead}"
+            f"protocol = '{experiment.protocol}' is none that peers speak over a network; set it to one of "
+            f"{', '.join(PROTOCOLS)}, or use `psreval split`"
         )
+    if experiment.protocol == "secure":
+        layout_of(experiment)
     roster = experiment.roster()
     names = [str(client.name) for client in roster]
     reached = _addresses(names, addresses or {})
@@ -54,7 +65,7 @@ def prepare_peers(
         raise UserError(f"--evaluate {evaluating}: the description has no such peer, only {', '.join(names[:20])}")
     dataset = prepare(experiment.data)
     shares = partition(dataset.train.strata, len(roster), experiment.data)
-    agreed = agreed_tree(experiment)
+    agreed, run = agreed_tree(experiment), run_name(experiment, [out / name / AGREEMENT for name in names])
     folders = []
     for number, (client, share) in enumerate(zip(roster, shares, strict=True)):
         folder, name = out / names[number], names[number]
@@ -69,7 +80,7 @@ def prepare_peers(
         tree = own_tree(experiment, client, number, data=Data(source=f"npz:{RECORDS}"))
         tree |= {"data": {"source": f"npz:{RECORDS}"}, "peer": contacts}
         write_once(folder / PEER, peer_toml(with_files(tree, folder)))
-        write_once(folder / AGREEMENT, agreement_toml(with_files(agreed, folder), Images.of(dataset)))
+        write_once(folder / AGREEMENT, agreement_toml(with_files(agreed, folder), Images.of(dataset), run))
         folders.append(folder)
     return folders
 
@@ -86,7 +97,7 @@ def own_tree(
 
     Its budget is for as many local updates as the order gives it. ``data`` and ``share`` are as in ``Hospital.of``.
     """
-    updates = experiment.federation.model_copy(update={"rounds": planned(experiment)[number]})
+    updates = experiment.federation.model_copy(update={"rounds": updates_of(experiment)[number]})
     hospital = Hospital.of(experiment.model_copy(update={"federation": updates}), client, data=data, share=share)
     tree: dict[str, Any] = json.loads(hospital.model_dump_json(exclude_none=True))
     if client.misbehaviour is not None:
@@ -100,6 +111,25 @@ def agreed_tree(experiment: Experiment) -> dict[str, Any]:
     for own in ("data", "privacy"):
         del tree[own]
     return tree | {"clients": [{"name": str(client.name)} for client in experiment.roster()]}
+
+
+def updates_of(experiment: Experiment) -> list[int]:
+    """Return how many local updates each peer makes."""
+    if experiment.protocol == "braintorrent":
+        return planned(experiment)
+    return [experiment.federation.rounds] * len(experiment.roster())
+
+
+def run_name(experiment: Experiment, agreements: Sequence[Path]) -> str:
+    """Return what names a run of this description: that of the agreements which are there, or a new one.
+
+    Raises:
+        UserError: an agreement that is there cannot be read.
+    """
+    if experiment.protocol != "secure":
+        return ""
+    there = next((place for place in agreements if place.exists()), None)
+    return secrets.token_hex(16) if there is None else load_agreement(there).run
 
 
 def _addresses(names: list[str], given: Mapping[str, str]) -> dict[str, str]:

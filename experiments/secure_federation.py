@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from clients.holding import simulated_holding
@@ -28,16 +29,17 @@ from common.progress import note, track
 from common.seeds import numpy_generator
 from common.threads import torch_threads
 from experiments.peer_federation import facts_of
+from experiments.root_update import root_update
+from experiments.secure_rounds import check_skipped, exclusions, own_part, peer_line, summary, write_transcripts
 from peers.secure.cheats import CHEATS
 from peers.secure.deal import Entropy
-from peers.secure.plan import layout_of
+from peers.secure.plan import check_size, layout_of
 from peers.secure.rounds import RoundResult, Seat, secure_round
 from peers.secure.simulation import Traffic, simulate
-from peers.secure.transcript import write_transcript
 from peers.secure.vector import difference, moved, size_of
 from server.federation import initial_model
 from server.ledgers import ledger_table
-from server.lines import spoken_score, told_score
+from server.lines import told_score
 from server.manifest import close_manifest, open_manifest
 from server.marks import marks_of
 from server.progress import Progress
@@ -56,31 +58,39 @@ def federate_secure(experiment: Experiment, dataset: Dataset, folder: RunFolder,
             a result; finished rounds are kept.
     """
     check_secure(experiment)
-    if runner != "inprocess":
-        raise UserError(f"--runner {runner}: protocol = 'secure' runs with inprocess; choose it")
+    if runner not in RUNNERS:
+        raise UserError(f"--runner {runner}: protocol = 'secure' runs with {', '.join(RUNNERS)}; choose one of them")
     started = time.monotonic()
     write_text(folder.experiment, experiment.to_toml())
     open_manifest(experiment, dataset, folder, runner)
-    _run(experiment, dataset, folder)
+    RUNNERS[runner](experiment, dataset, folder)
     close_manifest(folder, federation=time.monotonic() - started)
 
 
-def _run(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> None:
-    model, roster = initial_model(experiment, dataset), experiment.roster()
+def _learners(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> list[Learner]:
+    """Return who trains for each peer, in the roster's order; each has said how it takes part."""
+    images, rounds = image_facts(dataset), experiment.federation.rounds
     learners = [
-        simulated_learner(
-            experiment,
-            number,
-            simulated_holding(experiment, number),
-            image_facts(dataset),
-            folder.clients,
-            experiment.federation.rounds,
-        )
-        for number in range(len(roster))
+        simulated_learner(experiment, number, simulated_holding(experiment, number), images, folder.clients, rounds)
+        for number in range(len(experiment.roster()))
     ]
     for learner in learners:
         learner.introduce()
+    return learners
+
+
+def _in_processes(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> None:
+    from experiments.secure_processes import federate_in_secure_processes
+
+    facts = [facts_of(learner) for learner in _learners(experiment, dataset, folder)]
+    federate_in_secure_processes(experiment, dataset, folder, facts)
+
+
+def _in_process(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> None:
+    model, roster = initial_model(experiment, dataset), experiment.roster()
+    learners = _learners(experiment, dataset, folder)
     progress = Progress.load(folder) or Progress(0, arrays_of(model))
+    check_size(experiment, size_of(progress.arrays))
     progress.participants = {str(client.name): facts_of(learner)
                              for client, learner in zip(roster, learners, strict=True)}  # fmt: skip
     progress.write_rounds(folder)
@@ -91,8 +101,8 @@ def _run(experiment: Experiment, dataset: Dataset, folder: RunFolder) -> None:
         progress.rounds.append(line)
         progress.round = number
         progress.save(folder)
-        note(_summary(line, rounds))
-        _check_skipped(experiment, progress)
+        note(summary(line, rounds))
+        check_skipped(experiment, progress.rounds)
     write_json(folder.ledger, ledger_table(progress))
     load_arrays(model, progress.arrays)
     write_arrays(folder.model, model.state_dict())
@@ -117,23 +127,19 @@ def _round(
         progress.ledgers[names[peer]] = training.ledger
     updates, failures = _updates(learned, progress.arrays)
     traffic = {peer: Traffic() for peer in there}
-    outcomes = _play(experiment, number, run, updates, failures, size_of(progress.arrays), len(names), traffic)
+    reference = root_update(experiment, dataset, model, progress.arrays, number)
+    size = size_of(progress.arrays)
+    outcomes = _play(experiment, number, run, updates, failures, size, len(names), traffic, reference)
     result = next(outcomes[peer] for peer in there if experiment.roster()[peer].misbehaviour is None)
     if result.step is not None:
         progress.arrays = moved(progress.arrays, result.step)
-    folder.transcripts.mkdir(exist_ok=True)
-    for part, outcome in enumerate(result.outcomes, start=1):
-        name = f"round-{number}.jsonl" if len(result.outcomes) == 1 else f"round-{number}-{part}.jsonl"
-        write_transcript(folder.transcripts / name, outcome.ruling, outcome.boards, names)
+    write_transcripts(folder.transcripts, number, result, names)
     lines = [
-        _line(names[peer], peer, learned.get(peer), failures.get(peer, ""), result, progress, traffic.get(peer))
-        for peer in names
+        peer_line(name, peer, result, progress.excluded, failures.get(peer, ""))
+        | own_part(learned.get(peer), traffic.get(peer))
+        for peer, name in names.items()
     ]
-    for culprit in result.culprits:
-        progress.excluded[names[culprit.peer]] = {
-            "round": number + 1,
-            "reason": f"it {culprit.reason} (round {number}, {culprit.phase})",
-        }
+    progress.excluded |= exclusions(number, result, names)
     load_arrays(model, progress.arrays)
     with torch_threads(experiment.federation.threads):
         score = told_score(marks_of(model, dataset.public.images, dataset.public.labels))
@@ -172,6 +178,7 @@ def _play(
     size: int,
     peers: int,
     traffic: Mapping[int, Traffic],
+    reference: NDArray[np.float64] | None,
 ) -> dict[int, RoundResult]:
     """Return how the secure round ended for each peer; one without an update votes by lot."""
     there = sorted({*updates, *failures})
@@ -188,6 +195,7 @@ def _play(
             generator=numpy_generator(experiment.seed, "secure", peer, number, "rounding"),
             entropy=partial(_entropy, experiment.seed, peer),
             player=CHEATS[misbehaviour.kind] if misbehaviour else None,
+            reference=reference,
         )
     return simulate(parties, traffic=traffic)
 
@@ -200,56 +208,5 @@ def _entropy(seed: int, peer: int, number: int) -> Entropy:
     return lambda purpose: _secret(seed, peer, f"{number}/{purpose}")
 
 
-def _line(
-    name: str,
-    peer: int,
-    learned: Learned | Failed | None,
-    failure: str,
-    result: RoundResult,
-    progress: Progress,
-    traffic: Traffic | None,
-) -> dict[str, Any]:
-    """Return what became of a peer in a round."""
-    status, reason, strike = "accepted", "", False
-    culprit = next((one for one in result.culprits if one.peer == peer), None)
-    ruling = result.outcomes[-1].ruling
-    if name in progress.excluded:
-        status, reason = "excluded", progress.excluded[name]["reason"]
-    elif culprit is not None:
-        status, reason, strike = "refused", f"it {culprit.reason} ({culprit.phase})", True
-    elif peer in ruling.silent:
-        status, reason = "silent", f"it said nothing in the phase '{ruling.silent[peer]}'"
-    elif failure:
-        status, reason = "refused", f"its own training failed, and it voted by lot: {failure}"
-    elif peer in ruling.unheard:
-        status, reason = "refused", "too many did not get what it dealt"
-    return {
-        "name": name,
-        "status": status,
-        "reason": reason,
-        "strike": strike,
-        "ignored": 0,
-        "examples": learned.records if isinstance(learned, Learned) else 0,
-        "accuracy": None,
-        "metrics": learned.metrics if isinstance(learned, Learned) else {},
-        "norm": None,
-        "bytes_up": traffic.up if traffic else 0,
-        "bytes_down": traffic.down if traffic else 0,
-    }
-
-
-def _summary(line: Mapping[str, Any], rounds: int) -> str:
-    """Return one sentence about a round that has ended, of ``rounds``."""
-    troubled = [f"; {peer['name']} {peer['status']}: {peer['reason']}" for peer in line["clients"] if peer["reason"]]
-    ended = spoken_score(line) if line["status"] == "aggregated" else f"no result: {line['reason']}"
-    return f"round {line['round']} of {rounds}: {ended}{''.join(troubled)}"
-
-
-def _check_skipped(experiment: Experiment, progress: Progress) -> None:
-    limit = experiment.federation.skipped_rounds_limit
-    last = [line["status"] for line in progress.rounds[-limit - 1 :]]
-    if len(last) > limit and all(status == "skipped" for status in last):
-        raise UserError(
-            f"{limit + 1} rounds in a row had no result, the last: {progress.rounds[-1]['reason']}; finished rounds "
-            "are kept, and the same command tries again"
-        )
+RUNNERS = {"inprocess": _in_process, "processes": _in_processes}
+"""The runners that ``experiments.run`` can be asked for."""

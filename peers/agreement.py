@@ -72,6 +72,8 @@ def agreement(experiment: Experiment, images: Images) -> Agreement:
     """Return what a peer expects of all others, part by part."""
     tree: dict[str, Any] = with_digests(json.loads(experiment.model_dump_json()))
     parts = {key: tree[key] for key in _COMMON}
+    if experiment.protocol == "secure":
+        parts["secure"] = tree["secure"]
     parts |= {f"federation.{key}": tree["federation"][key] for key in _FEDERATION}
     parts["clients"] = [client.name for client in experiment.roster()]
     parts |= {f"images.{key}": value for key, value in json.loads(images.model_dump_json()).items()}

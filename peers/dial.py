@@ -1,7 +1,7 @@
 """Asking other peers over the network: the transport of real processes, as ``peers.neighbours`` describes it."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -11,7 +11,7 @@ from peers.agreement import GREETING_LIMIT
 from peers.doorstep import Doorstep
 from peers.members import Members
 from peers.neighbours import Unreachable, too_late, too_long
-from peers.speech import ACCOUNT, ASK, GREET, INSTANCE, PIECE, settings
+from peers.speech import ACCOUNT, ASK, GREET, INSTANCE, LETTERS, PIECE, settings
 from peers.wire import RefusedError, short
 
 _Answer = TypeVar("_Answer")
@@ -42,6 +42,26 @@ class Dialler:
             return self._ask(ASK, name, question, limit, timeout)
 
         return self._all(questions, ask)
+
+    def letters(self, name: str, question: bytes, timeout: float) -> Generator[bytes | Unreachable, None, None]:
+        """Ask one peer for its letters, in the thread that calls, and yield each piece as it comes, of ``PIECE`` bytes.
+
+        It ends when the peer says no more, when it is closed, or with an ``Unreachable``; after ``timeout`` seconds at
+        most, whoever is asked.
+        """
+        if name not in self._channels:
+            yield Unreachable("no address of it is known")
+            return
+        call = self._channels[name].unary_stream(LETTERS)(question, timeout=timeout, metadata=self._metadata())
+        try:
+            for number, piece in enumerate(call):
+                if number == 0:
+                    self._admit(name, call)
+                yield piece
+        except (RefusedError, grpc.RpcError, ValueError) as error:
+            yield self._trouble(name, error, timeout)
+        finally:
+            call.cancel()
 
     def accounts(self, *, limit: int, timeout: float) -> dict[str, bytes | Unreachable]:
         """Ask all others at the same time what they tell of their turns; the rest as for ``ask_all``."""
@@ -102,15 +122,22 @@ class Dialler:
     ) -> bytes | Unreachable:
         try:
             answer = read()
-            spoken = dict(call.initial_metadata() or ())
-            self._members.admit(name, str(spoken.get(INSTANCE, "")), self._doorstep.tunnel(name) or "")
+            self._admit(name, call)
             return answer
-        except RefusedError as refused:
-            return Unreachable(str(refused))
-        except grpc.RpcError as error:
+        except (RefusedError, grpc.RpcError, ValueError) as error:
+            return self._trouble(name, error, timeout)
+
+    def _admit(self, name: str, call: Any) -> None:
+        """Take note of which process answers. Raises RefusedError: not the one that speaks for this peer."""
+        spoken = dict(call.initial_metadata() or ())
+        self._members.admit(name, str(spoken.get(INSTANCE, "")), self._doorstep.tunnel(name) or "")
+
+    def _trouble(self, name: str, error: Exception, timeout: float) -> Unreachable:
+        if isinstance(error, RefusedError):
+            return Unreachable(str(error))
+        if isinstance(error, grpc.RpcError):
             return self._reason(name, error, timeout)
-        except ValueError:  # the channel was closed meanwhile
-            return Unreachable("this peer is ending")
+        return Unreachable("this peer is ending")  # the channel was closed meanwhile
 
     def _reason(self, name: str, error: Any, timeout: float) -> Unreachable:
         code, details = error.code(), short(str(error.details() or ""))

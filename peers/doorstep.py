@@ -231,7 +231,7 @@ class Doorstep:
             await _splice((reader, writer), far, heard)
             if self._tunnels.get(name) != number:
                 self._trouble[name] = _HUNG_UP
-        except OSError:
+        except (OSError, asyncio.CancelledError):  # Python 3.11 logs it as an error where such a task was cancelled
             pass
         finally:
             if self._tunnels.get(name) == number:

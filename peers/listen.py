@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 
@@ -15,13 +15,14 @@ from peers.agreement import GREETING_LIMIT
 from peers.doorstep import Caller, Doorstep
 from peers.members import Members
 from peers.refusals import Refusals
-from peers.speech import ACCOUNT, ASK, GREET, INSTANCE, PIECE, settings
+from peers.speech import ACCOUNT, ASK, GREET, INSTANCE, LETTERS, PIECE, settings
 from peers.wire import QUESTION_LIMIT, RefusedError
 
 CALLS_PER_PEER = 4
 """Questions of one peer that are answered at the same time; further ones are refused."""
 GOODBYE = 2.0
 """Seconds that answers which are on their way are given when this peer ends."""
+_Found = TypeVar("_Found")
 
 
 @dataclass
@@ -32,12 +33,14 @@ class Answering:
         answer: (asker, question) → answer.
         greet: (asker, greeting) → greeting.
         account: () → what it tells of its turns.
+        letters: (asker, question) → the pieces of what is there for it, of at most ``PIECE`` bytes; None: nobody asks.
         delay: seconds that each answer is held back; infinite: none is ever given.
     """
 
     answer: Callable[[str, bytes], bytes]
     greet: Callable[[str, bytes], bytes] = lambda asker, greeting: greeting
     account: Callable[[], bytes] = bytes
+    letters: Callable[[str, bytes], Iterator[bytes]] | None = None
     delay: float = 0.0
 
 
@@ -79,7 +82,7 @@ def listen(
 
 
 class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]
-    """The three methods, for bytes."""
+    """The methods, for bytes."""
 
     def __init__(
         self, doorstep: Doorstep, answering: Answering, members: Members, refusals: Refusals, over: threading.Event
@@ -100,6 +103,8 @@ class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             return grpc.unary_stream_rpc_method_handler(self._account)
         if details.method == GREET:
             return grpc.unary_unary_rpc_method_handler(self._greet)
+        if details.method == LETTERS and self._answering.letters is not None:
+            return grpc.unary_stream_rpc_method_handler(self._letters)
         return None
 
     def _ask(self, question: bytes, context: Any) -> Iterator[bytes]:
@@ -111,6 +116,16 @@ class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]
         with self._admitted(context) as caller:
             self._hold_back(context)
             yield from _pieces(self._called(lambda asker, _: self._answering.account(), caller, nothing, context))
+
+    def _letters(self, question: bytes, context: Any) -> Iterator[bytes]:
+        assert self._answering.letters is not None
+        with self._admitted(context) as caller:
+            pieces = self._called(self._answering.letters, caller, question, context)
+            while context.is_active() and not self._over.is_set():
+                piece = self._called(lambda *_: next(pieces, None), caller, question, context)
+                if piece is None:
+                    return
+                yield piece
 
     def _greet(self, greeting: bytes, context: Any) -> bytes:
         with self._admitted(context) as caller:
@@ -143,7 +158,7 @@ class _Door(grpc.GenericRpcHandler):  # type: ignore[misc]
             with self._lock:
                 self._busy[caller.name] -= 1
 
-    def _called(self, function: Callable[[str, bytes], bytes], caller: Caller, content: bytes, context: Any) -> bytes:
+    def _called(self, function: Callable[[str, bytes], _Found], caller: Caller, content: bytes, context: Any) -> _Found:
         who = f"'{caller.name}' at {caller.address}"
         try:
             return function(caller.name, content)

@@ -80,7 +80,12 @@ class Membership:
             time.sleep(GOODBYE)
 
     def leave(
-        self, dialler: Dialler, patience: float, sleep: Callable[[float], bool], awaited: Collection[str] = ()
+        self,
+        dialler: Dialler,
+        patience: float,
+        sleep: Callable[[float], bool],
+        awaited: Collection[str] = (),
+        left_out: Collection[str] = (),
     ) -> None:
         """Say that this peer needs nobody any more, and stay until nobody needs it, ``patience`` seconds at most.
 
@@ -89,6 +94,7 @@ class Membership:
             patience: seconds to stay.
             sleep: called with seconds; returns True if this is to end.
             awaited: peers that may come back, if they cannot be reached now; others who cannot be reached need nothing.
+            left_out: peers that need nothing, whatever they say.
         """
         self._leaving = True
         deadline = time.monotonic() + patience
@@ -96,7 +102,7 @@ class Membership:
             answers = self.greet_all(dialler)
             with self._lock:
                 there = {name for name, answer in answers.items() if not isinstance(answer, Unreachable)}
-                needed = bool(there.union(awaited) - self._left - self._elsewhere)
+                needed = bool(there.union(awaited) - self._left - self._elsewhere - set(left_out))
             if not needed or sleep(GOODBYE):
                 return
 

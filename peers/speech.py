@@ -7,6 +7,9 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # or whoever sends nonsense wri
 ASK, GREET, ACCOUNT = "/psreval.Peers/Ask", "/psreval.Peers/Greet", "/psreval.Peers/Account"
 """Methods: a question of ``peers.wire``; a greeting of ``peers.membership``; and what a peer tells of its turns in the
 end. The answers to the first and the last come in pieces."""
+LETTERS = "/psreval.Peers/Letters"
+"""Method of the secure protocol: what a peer has for the asker, exchange by exchange (``peers.secure.mailbox``); where
+peers speak another protocol, nobody answers it."""
 INSTANCE = "psreval-instance"
 """Metadata of every question and every answer: which process of an identity speaks."""
 PIECE = 2**18

@@ -18,7 +18,7 @@ def peer(
 ) -> None:
     """Take part in a federation without a server, until it has ended and nobody needs this peer any more.
 
-    A peer that is started again goes on after its last finished local update. One whose file has a section
+    A peer that is started again goes on after its last finished local update, or round. One whose file has a section
     peer.evaluation evaluates what came of it and writes a report.
 
     Example:  psreval peer --config north/peer.toml
@@ -26,29 +26,36 @@ def peer(
     from functools import partial
 
     from experiments.console import print_verdict, progress
+    from experiments.peer_file import load_agreement, load_peer
     from experiments.peer_node import run_peer
     from experiments.processes import end_with_parent
+    from experiments.secure_peer import run_secure_peer
 
     end_with_parent()
     say = partial(print, "psreval peer:", file=sys.stderr, flush=True)
+    protocol = load_agreement(load_peer(config).peer.agreement).experiment.protocol
     with progress(quiet, None):
-        folder = run_peer(config, report=say)
+        folder = (run_secure_peer if protocol == "secure" else run_peer)(config, report=say)
     if folder is not None and print_verdict(folder):
         raise typer.Exit(EXIT_THRESHOLD)
 
 
 def verify_transcript(
     file: Annotated[Path, typer.Argument(help="A round's transcript, as transcripts/round-1.jsonl in a run's folder.")],
+    keys: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the public signing keys that you trust, as `psreval peers certificates` made it."),
+    ] = None,
 ) -> None:
     """Recompute what came of a round of the secure protocol from what its peers said, and who cheated.
 
-    Signatures are checked with the keys in the file: compare the keys that are printed with those that you trust.
+    Without --keys, signatures are checked with the keys in the file: compare those that are printed with your own.
 
-    Example:  psreval verify-transcript runs/secure/0123456789abcdef/transcripts/round-1.jsonl
+    Example:  psreval verify-transcript runs/secure/0123456789abcdef/transcripts/round-1.jsonl --keys parties
     """
     from experiments.secure_transcript import told
 
-    for sentence in told(file):
+    for sentence in told(file, keys):
         print(sentence)
 
 

@@ -44,6 +44,12 @@ def layout_of(experiment: Experiment) -> Layout:
     return committee(peers, settings.members, faults=faults, coalition=coalition, field=field)
 
 
+def check_size(experiment: Experiment, size: int) -> None:
+    """Refuse a rule that cannot be computed on updates of ``size`` numbers, before hours are spent: UserError."""
+    for rule in rules_of(experiment, np.ones(size)):
+        rule.terms(layout_of(experiment), size)
+
+
 def members_of(context: Context, layout: Layout, peers: int) -> tuple[int, ...]:
     """Return who holds shares in a round: all, or a committee that is drawn anew in each round of each run.
 

@@ -26,12 +26,16 @@ class Standing:
     Attributes:
         round: the last that is over for it.
         begun: the last in which it has said something.
+        out: the one that it sits out now, since it was started again in it; 0: none.
+        heard: the last in which it has heard something of the peer that asks.
         digest: of what all have in common after that round (``SecureState.digest``).
         excluded: as in ``SecureState``.
     """
 
     round: int
     begun: int
+    out: int
+    heard: int
     digest: str
     excluded: dict[str, dict[str, Any]]
 
@@ -46,11 +50,20 @@ def weights(run: str, round_: int) -> bytes:
     return _WEIGHTS + run.encode() + b" %d" % round_
 
 
-def answer(state: SecureState, question: bytes) -> bytes:
-    """Return what a peer answers to either. Raises RefusedError: it is neither, or it has other weights by now."""
+def answer(state: SecureState, question: bytes, *, out: int = 0, heard: int = 0) -> bytes:
+    """Return what a peer answers to either.
+
+    Args:
+        state: its own.
+        question: what came.
+        out, heard: as in ``Standing``.
+
+    Raises:
+        RefusedError: it is neither, or it has other weights by now.
+    """
     if question == where(state.run):
-        told = {"round": state.round, "begun": state.begun, "digest": state.digest(), "excluded": state.excluded}
-        return json.dumps(told, sort_keys=True).encode()
+        told = Standing(state.round, state.begun, out, heard, state.digest(), state.excluded)
+        return json.dumps(vars(told), sort_keys=True).encode()
     if question == weights(state.run, state.round):
         return encode_parcel(Parcel(state.name, state.round + 1, 1, state.arrays), state.run)
     if question.startswith((_WHERE, _WEIGHTS)):
@@ -71,7 +84,7 @@ def ask_standings(neighbours: Neighbours, state: SecureState, names: list[str], 
 
 
 def agreed_standing(told: Mapping[str, Standing], faults: int) -> tuple[Standing, list[str]] | None:
-    """Return the furthest standing that more than ``faults`` peers tell alike, and who they are; None: there is none."""
+    """Return the last standing that more than ``faults`` peers tell alike, and who they are; None: there is none."""
     tellers: dict[str, list[str]] = {}
     for name, standing in told.items():
         common = json.dumps([standing.round, standing.digest, standing.excluded], sort_keys=True)
@@ -81,10 +94,20 @@ def agreed_standing(told: Mapping[str, Standing], faults: int) -> tuple[Standing
     return None if best is None else (told[best[0]], best)
 
 
-def surely_begun(told: Mapping[str, Standing], faults: int) -> int:
-    """Return the last round that an honest peer has begun, as far as one can know: 0, if nobody says so."""
+def spoken_in(told: Mapping[str, Standing], faults: int) -> int:
+    """Return the last round in which a peer that has just been started may have spoken, as others tell; 0: in none.
+
+    Whoever says that it has heard it is believed, for the worst that comes of a lie is one round that is sat out; but
+    no further than the last round that an honest peer has begun.
+    """
     begun = sorted((standing.begun for standing in told.values()), reverse=True)
-    return begun[faults] if len(begun) > faults else 0
+    last = begun[faults] if len(begun) > faults else 0
+    return min(last, max((standing.heard for standing in told.values()), default=0))
+
+
+def is_lost(told: Mapping[str, Standing], faults: int, round_: int) -> bool:
+    """Tell whether nothing can come of a round that this peer sits out: more than 2 f, with it, do."""
+    return 1 + sum(standing.out == round_ for standing in told.values()) > 2 * faults
 
 
 def taken_over(
@@ -95,7 +118,7 @@ def taken_over(
     timeout: float,
     missed: Callable[[int], dict[str, Any]],
 ) -> SecureState | None:
-    """Return a peer's state with what others have after a later round, or another after the same; None: nobody gives it.
+    """Return a peer's state with what others have after the same round, or a later one; None: nobody gives it.
 
     Args:
         neighbours: the way to the others.
@@ -141,7 +164,14 @@ def _decode(said: bytes, names: set[str]) -> Standing | None:
         }
         if excluded != standing.excluded or not excluded.keys() <= names or len(_text(standing.digest)) != _DIGEST:
             return None
-        return Standing(_whole(standing.round), _whole(standing.begun), standing.digest, excluded)
+        return Standing(
+            _whole(standing.round),
+            _whole(standing.begun),
+            _whole(standing.out),
+            _whole(standing.heard),
+            standing.digest,
+            excluded,
+        )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

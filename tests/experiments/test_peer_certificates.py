@@ -30,8 +30,13 @@ def test_each_peer_gets_its_own_secret_and_the_others_certificates(tmp_path: Pat
     said = make_peer_certificates(tmp_path, ["north", "south hospital"])
     assert set(contents(tmp_path)) == {
         *("authority/ca.crt", "authority/ca.key"),
-        *(f"north/{name}" for name in ("ca.crt", "peer.crt", "peer.key", "peers/south hospital.crt")),
-        *(f"south hospital/{name}" for name in ("ca.crt", "peer.crt", "peer.key", "peers/north.crt")),
+        *(
+            f"{name}/{file}"
+            for name in ("north", "south hospital")
+            for file in ("ca.crt", "peer.crt", "peer.key", "signing.key", "signing.pub")
+        ),
+        *(f"north/peers/south hospital.{kind}" for kind in ("crt", "pub")),
+        *(f"south hospital/peers/north.{kind}" for kind in ("crt", "pub")),
     }
     assert len(said) == 3
     assert not any("server" in line for line in said)
@@ -51,9 +56,11 @@ def test_what_is_there_stays_and_another_peer_is_made_known_to_all(tmp_path: Pat
     make_peer_certificates(tmp_path, ["c"])
     after = contents(tmp_path)
     assert {name: after[name] for name in before} == before
-    assert set(after) - set(before) == {"c/ca.crt", "c/peer.crt", "c/peer.key", "c/peers/a.crt", "c/peers/b.crt"} | {
-        "a/peers/c.crt",
-        "b/peers/c.crt",
+    of_c = ("ca.crt", "peer.crt", "peer.key", "signing.key", "signing.pub")
+    assert set(after) - set(before) == {
+        *(f"c/{file}" for file in of_c),
+        *(f"c/peers/{other}.{kind}" for other in "ab" for kind in ("crt", "pub")),
+        *(f"{other}/peers/c.{kind}" for other in "ab" for kind in ("crt", "pub")),
     }
 
 

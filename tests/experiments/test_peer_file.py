@@ -130,6 +130,15 @@ def test_an_agreement_that_is_none_is_a_mistake(tmp_path: Path, text: str, sente
         load_agreement(tmp_path / "agreement.toml")
 
 
+def test_an_agreement_of_the_secure_protocol_names_its_run(tmp_path: Path) -> None:
+    tree = {"protocol": "secure", "clients": [{"name": f"peer {number}"} for number in range(5)]}
+    (tmp_path / "agreement.toml").write_text(agreement_toml(tree, IMAGES, "one of many"))
+    assert load_agreement(tmp_path / "agreement.toml").run == "one of many"
+    (tmp_path / "agreement.toml").write_text(agreement_toml(tree, IMAGES))
+    with pytest.raises(UserError, match=r"agreement\.toml: there is no `run`, which names this run among all"):
+        load_agreement(tmp_path / "agreement.toml")
+
+
 def test_a_server_is_no_protocol_of_peers(tmp_path: Path) -> None:
     text = agreement_toml({"protocol": "server", "clients": [{"name": "north"}, {"name": "south"}]}, IMAGES)
     (tmp_path / "agreement.toml").write_text(text)

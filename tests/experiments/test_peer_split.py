@@ -10,7 +10,7 @@ from common.config import Experiment, parse
 from common.data import partition, prepare
 from common.errors import UserError
 from experiments.peer_file import load_agreement, load_peer
-from experiments.peer_split import FIRST_PORT, own_tree, prepare_peers
+from experiments.peer_split import FIRST_PORT, own_tree, prepare_peers, updates_of
 from peers.agreement import Images
 from peers.order import planned
 
@@ -121,6 +121,32 @@ def test_without_addresses_all_are_on_this_machine(tmp_path: Path) -> None:
     file = load_peer(prepare_peers(described(), tmp_path)[1] / "peer.toml")
     assert file.peer.listen == f"127.0.0.1:{FIRST_PORT + 1}"
     assert file.peer.addresses == {"north": f"127.0.0.1:{FIRST_PORT}", "west": f"127.0.0.1:{FIRST_PORT + 2}"}
+
+
+def secure(**changes: Any) -> Experiment:
+    """Five peers of the secure protocol."""
+    named = [{"name": name} for name in (*NAMES, "east", "centre")]
+    return described(protocol="secure", clients=named, federation__rounds=4, **changes)
+
+
+def test_peers_of_the_secure_protocol_get_an_agreement_that_names_a_new_run_and_keep_it(tmp_path: Path) -> None:
+    one, other = prepare_peers(secure(), tmp_path / "one"), prepare_peers(secure(), tmp_path / "other")
+    runs = {load_agreement(folder / "agreement.toml").run for folder in one}
+    assert len(runs) == 1
+    assert runs.isdisjoint({load_agreement(folder / "agreement.toml").run for folder in other})
+    prepare_peers(secure(), tmp_path / "one")  # what is there stays
+    assert {load_agreement(folder / "agreement.toml").run for folder in one} == runs
+
+
+def test_too_few_peers_for_so_many_cheaters_are_told_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"secure\.faults = 2"):
+        prepare_peers(secure(secure__faults=2, secure__coalition=2), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_peers_of_the_secure_protocol_train_once_a_round() -> None:
+    assert updates_of(secure()) == [4] * 5
+    assert updates_of(described(federation__rounds=4)) == planned(described(federation__rounds=4))
 
 
 def test_a_server_needs_another_command(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 import server.evaluator
 from common.config import Experiment, parse
@@ -14,7 +16,7 @@ from common.folder import RunFolder, read_arrays, read_json, read_lines
 from common.seeds import numpy_generator
 from experiments.run import run, train
 from experiments.secure_transcript import told
-from peers.secure.plan import rule_of
+from peers.secure.plan import rules_of
 from peers.secure.transcript import verify_transcript
 from server.federation import initial_model
 
@@ -101,13 +103,37 @@ def test_a_transcript_is_told_in_sentences(whole: RunFolder) -> None:
     assert "liar: key none: it was excluded before" in second
 
 
+def test_what_the_rule_made_of_updates_is_told_and_kept_in_the_rounds(tmp_path: Path) -> None:
+    for rule, said in (("fltrust", "trust scores: "), ("multi-krum", "of these, left out by the rule: ")):
+        clients = [{"count": 9}]
+        experiment = tiny(name=rule, secure__rule=rule, clients=clients, federation__rounds=1)
+        folder = train(experiment, prepare(experiment.data), tmp_path, "inprocess")
+        lines = "\n".join(told(transcripts(folder)[0]))
+        counts = [line["counts"] for line in next(iter(read_lines(folder.rounds)))["clients"]]
+        assert (said in lines) == (0 < sum(counts) != 9)
+        assert all(0 <= one <= 1 for one in counts)
+        assert sum(counts) > 0
+
+
+def test_a_transcript_is_checked_against_keys_that_are_trusted(whole: RunFolder, tmp_path: Path) -> None:
+    found = verify_transcript(transcripts(whole)[0])
+    for peer, name in found.names.items():
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(found.keys[peer]))
+        (tmp_path / f"{name}.pub").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    for file in transcripts(whole):
+        assert f"every signature is that of its peer's key in {tmp_path}" in told(file, tmp_path)[0]
+    (tmp_path / "private.pub").write_bytes((tmp_path / "poisoner.pub").read_bytes())
+    with pytest.raises(UserError, match="the key of 'private' is not the one that is known"):
+        told(transcripts(whole)[0], tmp_path)
+
+
 def test_a_killed_run_goes_on_and_ends_the_same(whole: RunFolder, tmp_path: Path) -> None:
     experiment, dataset = tiny(), prepare(tiny().data)
 
     class KilledError(Exception):
         pass
 
-    rule = rule_of(experiment)
+    (rule,) = rules_of(experiment)
     real, calls = type(rule).decode, 0
 
     def dies(self: Any, total: Any, accepted: int) -> Any:
@@ -126,10 +152,9 @@ def test_a_killed_run_goes_on_and_ends_the_same(whole: RunFolder, tmp_path: Path
     assert [path.read_bytes() for path in transcripts(folder)] == [path.read_bytes() for path in transcripts(whole)]
 
 
-@pytest.mark.parametrize("runner", ["ray", "processes"])
-def test_other_runners_are_refused(tmp_path: Path, runner: str) -> None:
-    with pytest.raises(UserError, match="protocol = 'secure' runs with inprocess"):
-        train(tiny(), prepare(tiny().data), tmp_path, runner)
+def test_other_runners_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--runner ray: protocol = 'secure' runs with inprocess, processes; choose"):
+        train(tiny(), prepare(tiny().data), tmp_path, "ray")
 
 
 def test_rounds_without_a_result_end_the_run(tmp_path: Path) -> None:

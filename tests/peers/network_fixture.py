@@ -39,13 +39,14 @@ def stub(
     delay: float = 0.0,
     port: int = 0,
     credentials: Credentials | None = None,
+    letters: Callable[[str, bytes], Iterator[bytes]] | None = None,
 ) -> Iterator[Stub]:
     """A peer with the certificates of ``folder``; it echoes unless told otherwise."""
     said: list[str] = []
     refusals = Refusals(said.append)
     with open_doorstep(credentials or Credentials.load(folder), refusals) as doorstep:
         members = Members(doorstep.is_open)
-        answering = Answering(answer, greet, delay=delay)
+        answering = Answering(answer, greet, letters=letters, delay=delay)
         with listen(doorstep, "127.0.0.1", port, answering, members, refusals, peers=3) as address:
             yield Stub(doorstep, members, address, said)
 

@@ -46,6 +46,13 @@ def test_what_none_may_decide_alone_names_another_run(key: str, value: object) -
     assert digest(toy().change({key: value})) != digest(toy())
 
 
+def test_the_secure_protocols_sizes_are_none_to_decide_alone_and_no_other_protocols_affair() -> None:
+    secure = Experiment.model_validate({"protocol": "secure", "clients": [{"count": 9}]})
+    for key, value in (("secure.faults", 1), ("secure.rule", "box-clipping"), ("secure.step_size", 0.5)):
+        assert digest(secure.change({key: value})) != digest(secure)
+    assert "secure" not in agreement(toy(), IMAGES)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [

@@ -1,6 +1,7 @@
 """Asking over the network, both ends in this process."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,69 @@ def test_an_answer_above_the_limit_is_an_offence_and_is_not_kept(keys: Path) -> 
     with stub(keys / "a", lambda *_: bytes(10**6)) as a, stub(keys / "b") as b, b.dialling({"a": a.address}) as dialler:
         assert ask(dialler, "a", limit=10**6 - 1) == Unreachable("its answer has more than 999999 bytes", offence=True)
         assert ask(dialler, "a", limit=10**6) == bytes(10**6)
+
+
+def test_letters_come_one_after_the_other_while_the_answer_goes_on(keys: Path) -> None:
+    heard = threading.Semaphore(0)
+
+    def letters(asker: str, question: bytes) -> Iterator[bytes]:
+        for number in range(3):
+            yield asker.encode() + question + b"%d" % number
+            heard.acquire(timeout=30)  # the next is made only when this one has come
+
+    with stub(keys / "a", letters=letters) as a, stub(keys / "b") as b, b.dialling({"a": a.address}) as dialler:
+        found = []
+        for piece in dialler.letters("a", b"?", 30):
+            found.append(piece)
+            heard.release()
+        assert found == [b"b?0", b"b?1", b"b?2"]
+        assert list(dialler.letters("c", b"?", 30)) == [Unreachable("no address of it is known")]
+
+
+def test_an_answer_of_letters_that_breaks_off_says_why(keys: Path) -> None:
+    def letters(asker: str, question: bytes) -> Iterator[bytes]:
+        yield b"1"
+        if question == b"refuse":
+            raise RefusedError("it asks too much")
+        raise RuntimeError("a secret")
+
+    def unwilling(asker: str, question: bytes) -> Iterator[bytes]:
+        raise RefusedError("it asks the wrong thing")
+
+    with stub(keys / "a", letters=letters) as a, stub(keys / "c", letters=unwilling) as c, stub(keys / "b") as b:
+        with b.dialling({"a": a.address, "c": c.address, "d": nobody()}) as dialler:
+            first, why = dialler.letters("a", b"refuse", 30)
+            assert (first, why) == (b"1", Unreachable("it refused: it asks too much"))
+            _, defect = dialler.letters("a", b"?", 30)
+            assert defect == Unreachable("it failed (internal: RuntimeError)")
+            assert list(dialler.letters("c", b"?", 30)) == [Unreachable("it refused: it asks the wrong thing")]
+            (away,) = dialler.letters("d", b"?", 30)
+            assert isinstance(away, Unreachable)
+        assert any("it asks too much" in line for line in a.said)
+
+
+def test_whoever_needs_no_more_letters_hangs_up_and_the_other_side_notices(keys: Path) -> None:
+    gone = threading.Event()
+
+    def letters(asker: str, question: bytes) -> Iterator[bytes]:
+        try:
+            while True:
+                yield b"more"
+        finally:
+            gone.set()
+
+    with stub(keys / "a", letters=letters) as a, stub(keys / "b") as b, b.dialling({"a": a.address}) as dialler:
+        asked = dialler.letters("a", b"?", 600)
+        assert next(asked) == b"more"
+        asked.close()
+        assert gone.wait(30)
+
+
+def test_who_has_no_letters_is_asked_in_vain(keys: Path) -> None:
+    with stub(keys / "a") as a, stub(keys / "b") as b, b.dialling({"a": a.address}) as dialler:
+        (found,) = dialler.letters("a", b"?", 30)
+        assert isinstance(found, Unreachable)
+        assert "unimplemented" in found.reason
 
 
 def test_nobody_there_is_known_at_once_and_somebody_who_comes_is_found(keys: Path) -> None:

@@ -128,6 +128,21 @@ def test_nobody_leaves_before_the_others_need_it_no_more(keys: Path) -> None:
         thread.join()
 
 
+def test_who_is_left_out_is_not_waited_for_to_leave(keys: Path) -> None:
+    a, b = Membership(MINE, quiet), Membership(MINE, quiet)
+    waited: list[float] = []
+    with (
+        stub(keys / "a", greet=a.greet) as at_a,
+        stub(keys / "b", greet=b.greet),
+        stub(keys / "c") as at_c,
+        at_c.dialling({"a": at_a.address}) as dialler,
+    ):
+        Membership(MINE, quiet).leave(dialler, 60, lambda seconds: bool(waited.append(seconds)) or True, left_out=["a"])
+        assert waited == []
+        Membership(MINE, quiet).leave(dialler, 60, lambda seconds: bool(waited.append(seconds)) or True)
+        assert len(waited) == 1
+
+
 def test_nobody_waits_longer_to_leave_than_its_patience(keys: Path) -> None:
     a, b = Membership(MINE, quiet), Membership(MINE, quiet)
     with (

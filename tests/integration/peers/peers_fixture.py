@@ -41,9 +41,10 @@ def tiny(names: Sequence[str], **changes: Any) -> Experiment:
 
 @dataclass
 class PeerSite(Site):
-    """Peers and the folders in which each keeps what it keeps."""
+    """Peers and the folders in which each keeps what it keeps; ``run_name`` names a run of the secure protocol."""
 
     addresses: dict[str, str] = field(default_factory=dict)
+    run_name: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -78,7 +79,7 @@ class PeerSite(Site):
         contacts |= {key.removeprefix("peer__"): value for key, value in changes.items() if key.startswith("peer__")}
         tree |= {key: value for key, value in changes.items() if not key.startswith("peer__")}
         home.mkdir(exist_ok=True)
-        (home / AGREEMENT).write_text(agreement_toml(agreed_tree(self.experiment), self.images))
+        (home / AGREEMENT).write_text(agreement_toml(agreed_tree(self.experiment), self.images, self.run_name))
         (home / PEER).write_text(peer_toml(tree | {"peer": contacts}))
         return home / PEER
 

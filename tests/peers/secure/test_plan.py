@@ -14,7 +14,7 @@ from peers.secure.context import Context
 from peers.secure.field import LARGE, SMALL
 from peers.secure.labels import COMMITTEE
 from peers.secure.layout import Layout, packed
-from peers.secure.plan import layout_of, members_of, rules_of
+from peers.secure.plan import check_size, layout_of, members_of, rules_of
 from peers.secure.rules.box import Box
 from peers.secure.rules.norm import MultiKrum, NormBounded
 from peers.secure.rules.signs import Signs
@@ -175,3 +175,18 @@ def test_cheaters_are_in_a_committee_as_often_as_the_layout_says() -> None:
     both = sum({3, 7} <= set(drawn(number)) for number in range(4000))
     chance = 20 / 132
     assert abs(both / 4000 - chance) < 4 * math.sqrt(chance * (1 - chance) / 4000)
+
+
+@pytest.mark.parametrize("rule", ["norm-bounded-mean", "multi-krum"])
+def test_updates_that_are_too_long_for_the_field_are_refused_beforehand(rule: str) -> None:
+    check_size(described(100, rule=rule, faults=20), 10**6)
+    rules = rules_of(described(100, rule=rule, faults=20))
+    with pytest.raises(UserError, match=r"updates of 10000000000 numbers among 100 peers are too long"):
+        rules[0].terms(layout_of(described(100, rule=rule, faults=20)), 10**10)
+
+
+def test_the_reference_takes_part_in_what_is_refused_beforehand(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_size(described(9, rule="fltrust"), 1000)
+    monkeypatch.setattr(FLTrust, "terms", lambda rule, layout, size: (_ for _ in ()).throw(UserError(f"{size}")))
+    with pytest.raises(UserError, match="1000"):
+        check_size(described(9, rule="fltrust"), 1000)
