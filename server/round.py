@@ -23,6 +23,7 @@ from server.ledgers import facts, planned, problem_with
 from server.lines import asked, not_asked, told_score
 from server.marks import Marks, marks_of
 from server.message_size import content_bytes
+from server.misbehaviour import returned_model
 from server.progress import Progress
 from server.refusal import Refusal
 from server.roster import Attendance
@@ -247,7 +248,8 @@ def _attempt(number: int, hall: Hall, good: list[Good], progress: Progress) -> t
     arrays = {name: array.to(progress.arrays[name].dtype) for name, array in from_record(record).items()}
     if not _public(hall, arrays).finite:
         return _skipped(f"{type(strategy).__name__} made a model that gives no finite answers"), True
-    progress.arrays = arrays
+    conduct, seed = hall.experiment.federation.server_misbehaviour, derive(hall.experiment.seed, number, "server")
+    progress.arrays = returned_model(conduct, progress.arrays, arrays, seed=seed)
     return {"status": "aggregated", "reason": ""}, False
 
 

@@ -4,7 +4,6 @@ Resumes like any study; with everything in the store it only draws again.
 """
 
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.folder import write_text
-from experiments.study.study import Prepared, prepare_study, run_study
+from experiments.study.copies import copied
+from experiments.study.study import prepare_study, run_study
 
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent.parent / "docs"
@@ -20,8 +20,6 @@ PAGE = "braintorrent.md"
 STUDIES = ("dice", "accuracy", "attacks", "claims")
 BEGIN = "<!-- From here on: python -m experiments.braintorrent.publish. Do not edit. -->"
 """What stands in the page before everything that this writes."""
-LEFT_OUT = "learning-curves"
-"""Tables of every round of every cell are in the study's folder, and nowhere else."""
 
 
 def publish(runs: Path, docs: Path = DOCS, scale: str = "small", studies: Sequence[str] = STUDIES) -> None:
@@ -47,34 +45,12 @@ def publish(runs: Path, docs: Path = DOCS, scale: str = "small", studies: Sequen
         failures = run_study(prepared, told=partial(print, name, file=sys.stderr))
         if failures:
             raise UserError(f"{name}: {len(failures)} cells failed, the first, {failures[0][0]}: {failures[0][1]}")
-        figures += _copied(prepared, docs / "figures")
+        figures += copied(prepared, docs / "figures")
         if prepared.study.file.claims:
             claims = (prepared.out / "claims.md").read_text(encoding="utf-8")
     verdict, heading, rest = claims.partition("## What was run")
     parts = [written + BEGIN, verdict.strip(), *figures, (heading + rest).strip()]
     write_text(page, "\n\n".join(part for part in parts if part) + "\n")
-
-
-def _copied(prepared: Prepared, figures: Path) -> list[str]:
-    """Copy a study's drawings and tables; return its paragraphs, none if it draws nothing."""
-    file = prepared.study.file
-    drawings = sorted(prepared.out.glob("*.svg"), key=lambda path: (path.stem != file.name, path.stem))
-    tables = sorted((prepared.out / "tables").glob("*.md"))
-    if not drawings:
-        return []
-    (figures / "tables").mkdir(parents=True, exist_ok=True)
-    parts = [f"### {file.title}", file.description]
-    for drawing in drawings:
-        shutil.copyfile(drawing, figures / drawing.name)
-        parts.append(f"![{drawing.stem}](figures/{drawing.name})")
-    links = []
-    for table in tables:
-        if LEFT_OUT in table.stem:
-            continue
-        name = table.name if table.stem.startswith(file.name) else f"{file.name}-{table.name}"
-        shutil.copyfile(table, figures / "tables" / name)
-        links.append(f"- [{name.removesuffix('.md')}](figures/tables/{name})")
-    return [*parts, "\n".join(links)]
 
 
 def main() -> None:

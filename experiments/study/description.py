@@ -48,7 +48,7 @@ class StudyFile(Section):
     include: tuple[str, ...] = ()
     """Other studies, relative to this one; their cells belong to this study, too."""
     figures: tuple[str, ...] = ("grid",)
-    claims: bool | Literal["braintorrent"] = False
+    claims: bool | Literal["braintorrent", "secure"] = False
     """Write the page of claims: true, of the paper on robustness, with facts measured beside the cells."""
     repeats: Count = 1
     """Trainings of every cell, each with another seed."""

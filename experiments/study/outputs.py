@@ -16,6 +16,7 @@ from experiments.study.description import PAPER, Study
 from experiments.study.facts import measure_facts
 from experiments.study.published import inlined, kind_of, publish, publish_costs
 from experiments.study.results import Result
+from experiments.study.secure_page import secure_page
 from experiments.study.setting import Setting
 from experiments.study.verdict_page import verdict_page
 from experiments.tables import COLUMNS
@@ -62,6 +63,8 @@ def write_outputs(
     write_text(out / "study.html", page)
     if file.claims == "braintorrent":
         write_text(out / "claims.md", braintorrent_page(results, scale, partial(_command_of, study)))
+    elif file.claims == "secure":
+        write_text(out / "claims.md", secure_page(results, scale, partial(_command_of, study)))
     elif file.claims:
         facts = _facts(results, out)
         write_text(out / "claims.md", claims_page(results, facts, scale, partial(_command_of, study)))

@@ -14,6 +14,7 @@ from experiments.study.abuse_figure import abuse_points, draw_abuses
 from experiments.study.accuracy_figure import accuracy_points, draw_accuracies
 from experiments.study.alike import confused
 from experiments.study.budget_figures import budget_points, draw_budgets, draw_privacies, privacy_points
+from experiments.study.cheater_figure import cheater_points, draw_cheaters
 from experiments.study.coordinate_figure import coordinate_points, draw_coordinates
 from experiments.study.cost_table import SECONDS, cost_points
 from experiments.study.curve_figure import curve_points, draw_curves
@@ -104,6 +105,10 @@ KINDS: Mapping[str, Kind] = {
     "protocol-attacks": Kind(
         "Final scores where a peer abuses the protocol", abuse_points, draw_abuses, ("data", "model"),
         ("metric",), "a peer that misbehaves", True,
+    ),
+    "cheaters": Kind(
+        "Final scores under poisoners and cheating aggregators", cheater_points, draw_cheaters, ("data", "model"),
+        ("metric",), "a scored cell", True,
     ),
 }  # fmt: skip
 """Name → kind; the names that a study file may list as ``figures``."""

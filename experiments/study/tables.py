@@ -14,6 +14,7 @@ from experiments.wording import NONE, duration, percent, size
 PER_CENT = (
     "accuracy", "accuracy loss", "attack success", "size reduction", "Dice",
     *(score + end for score in ("Dice", "accuracy") for end in (" of own models", " on public images")),
+    *(end + score for score in ("Dice", "accuracy") for end in ("lowest ", "highest ")),
 )  # fmt: skip
 """Metrics that are fractions."""
 UNITS: Mapping[str, Callable[[float], str]] = {

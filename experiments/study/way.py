@@ -27,7 +27,7 @@ class Way:
         peers: how many clients there are.
         split: who holds what, in words; empty where one holds everything.
         updates: local updates of each client, planned; without a server on average.
-        abuse: how one or more abuse the protocol, in words; empty: nobody does.
+        abuse: how one or more abuse the protocol, in words, the server among them; empty: nobody does.
     """
 
     method: str
@@ -45,7 +45,7 @@ def way_of(experiment: Experiment) -> Way:
         peers=len(roster),
         split=_split(experiment) if len(roster) > 1 else "",
         updates=experiment.federation.rounds,
-        abuse=_abuse(roster),
+        abuse=" and ".join(told for told in (_abuse(roster), _of_server(experiment)) if told),
     )
 
 
@@ -91,6 +91,14 @@ def _abuse(roster: tuple[Client, ...]) -> str:
     told = [word for client in roster if (word := _abuse_of(client))]
     counts = {word: told.count(word) for word in dict.fromkeys(told)}
     return " and ".join(word if count == 1 else f"{count} × {word}" for word, count in counts.items())
+
+
+def _of_server(experiment: Experiment) -> str:
+    """Return ``"server: wrong-mean ×1"``; empty where an honest one, or none, is."""
+    conduct = experiment.federation.server_misbehaviour
+    if conduct is None:
+        return ""
+    return f"server: {conduct.kind}" + (f" ×{conduct.factor:g}" if conduct.kind == "wrong-mean" else "")
 
 
 def _abuse_of(client: Client) -> str:

@@ -45,3 +45,25 @@ def test_nothing_that_is_said_of_peers_names_a_server(limit: int) -> None:
 def test_who_begins_is_a_whole_sentence(order: str, said: str) -> None:
     run = cast(Run, SimpleNamespace(experiment=toy(peers__order=order), rounds=[]))
     assert said in protocol(run)[0]
+
+
+@pytest.mark.parametrize(
+    ("conduct", "said"),
+    [
+        ({"kind": "wrong-mean", "factor": 2.0}, "moved against its rule's step, times 2."),
+        ({"kind": "stale"}, "returns the former global model, whatever its rule made."),
+        ({"kind": "garbage"}, "returns noise, as wide as the global model"),
+    ],
+)
+def test_a_report_says_that_the_server_cheated_and_that_no_client_could_know(
+    conduct: dict[str, object], said: str
+) -> None:
+    experiment = Experiment().change({"federation.server_misbehaviour": conduct})
+    (told,) = protocol(cast(Run, SimpleNamespace(experiment=experiment, rounds=[])))
+    assert told.startswith("The server cheats")
+    assert said in told
+    assert "No client can prove it" in told
+
+
+def test_nothing_is_said_of_an_honest_server() -> None:
+    assert protocol(cast(Run, SimpleNamespace(experiment=Experiment(), rounds=[]))) == []

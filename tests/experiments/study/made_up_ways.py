@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,20 @@ ABUSES = ("count-inflation", "sign-flip", "garbage")
 
 
 def described(
-    method: str, peers: int, *, split: str = "iid", updates: int = 6, abuse: str = "", seed: int = 1, dice: bool = True
+    method: str,
+    peers: int,
+    *,
+    split: str = "iid",
+    updates: int = 6,
+    abuse: str = "",
+    seed: int = 1,
+    dice: bool = True,
+    changes: Mapping[str, Any] | None = None,
 ) -> Experiment:
-    """Return the description of a way; ``method`` is ``pooled``, ``FedAvg``, ``BrainTorrent``, ``fresh`` or a rule."""
+    """Return the description of a way; ``method`` is ``pooled``, ``FedAvg``, ``BrainTorrent``, ``fresh`` or a rule.
+
+    ``changes`` are dotted keys, as in a study.
+    """
     clients: list[dict[str, Any]] = [{"count": peers}]
     if abuse:
         clients = [{"count": peers - 1}, {"name": "liar", "misbehaviour": {"kind": abuse}}]
@@ -35,7 +46,7 @@ def described(
     if method not in ("pooled", "FedAvg"):
         merge = "mean" if method in ("BrainTorrent", "fresh") else method
         tree |= {"protocol": "braintorrent", "peers": {"merge": merge, "keep_optimizer": method != "fresh"}}
-    return parse(tree, "made up")
+    return parse(tree, "made up").change(changes or {})
 
 
 def result(
@@ -76,7 +87,7 @@ def result(
     (path / "rounds.jsonl").write_text(text)
     metric = "dice" if dice else "accuracy"
     rows = [_row("fp32", metric, value), _row("int8", metric, value)]
-    if experiment.protocol != "server":
+    if experiment.protocol == "braintorrent":
         score = value if own is None else own
         owned = [
             {"name": client.name, "honest": client.misbehaviour is None, "value": score, "n": 100}
@@ -148,7 +159,7 @@ def _line(experiment: Experiment, number: int, height: float, each: float) -> di
             for name in roster
         ],
     }  # fmt: skip
-    if experiment.protocol != "server":
+    if experiment.protocol == "braintorrent":
         line |= {"local_updates": number * len(roster), "bytes_moved": round((number - 1 / 4) * len(roster) * each)}
     return line
 

@@ -19,7 +19,7 @@ from experiments.study.setting import Setting
 from experiments.study.tables import to_markdown
 from tests.experiments.study import made_up_ways
 
-WAYS = ("learning-curves", "protocols", "protocol-attacks")
+WAYS = ("learning-curves", "protocols", "protocol-attacks", "cheaters")
 """Kinds whose cells need more than one federation, and rounds on disk."""
 Study = Callable[..., list[Result]]
 ALL_USES = ("none", "adversarial training", "train-time attack", "both")

@@ -77,3 +77,17 @@ def test_an_abuse_is_said_in_words(client: dict[str, Any], abuse: str) -> None:
 def test_a_server_has_a_counterpart_of_two_abuses(factor: float, abuse: str) -> None:
     client = {"strategy": "update-poisoner", "options": {"factor": factor}}
     assert way_of(experiment(clients=[{"count": 3}, client])).abuse == abuse
+
+
+@pytest.mark.parametrize(
+    ("conduct", "abuse"),
+    [
+        ({"kind": "wrong-mean", "factor": 2}, "server: wrong-mean ×2"),
+        ({"kind": "stale"}, "server: stale"),
+    ],
+)
+def test_a_server_that_cheats_is_an_abuse_beside_that_of_its_clients(conduct: dict[str, Any], abuse: str) -> None:
+    federation = {"rounds": 5, "server_misbehaviour": conduct}
+    assert way_of(experiment(federation=federation)).abuse == abuse
+    clients = [{"count": 3}, {"strategy": "label-flipper"}]
+    assert way_of(experiment(federation=federation, clients=clients)).abuse == f"label-flipper and {abuse}"

@@ -1,0 +1,1 @@
+"""Studies of poisoners and cheating aggregators, protocol beside protocol."""
