@@ -192,7 +192,7 @@ def train(
     with claimed(folder, wait=wait):
         check_version(folder)
         if folder.model.exists():
-            _close_federation(folder)
+            _close_federation(experiment, folder)
             return folder
         with federation_claimed(runs, wanted, wait=wait):
             same = finished_federation(runs, wanted, folder)
@@ -211,11 +211,15 @@ def train(
     return folder
 
 
-def _close_federation(folder: RunFolder) -> None:
+def _close_federation(experiment: Experiment, folder: RunFolder) -> None:
     """Make up for what a process left undone that was killed after it wrote the model."""
     told = read_json(folder.manifest)
     if "federation" not in told["seconds"] and "federation_from" not in told:
         close_manifest(folder, federation=sum(line.get("seconds") or 0.0 for line in read_lines(folder.rounds)))
+    if experiment.protocol == "secure":
+        from experiments.secure_processes import keep_public_keys
+
+        keep_public_keys(folder)
 
 
 def load_model(folder: RunFolder, experiment: Experiment, dataset: Dataset) -> nn.Module:

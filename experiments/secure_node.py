@@ -20,7 +20,7 @@ from peers.peer import STATE
 from peers.secure.keys import SigningKeys, load_signing_keys
 from peers.secure.mailbox import Mailbox
 from peers.secure.plan import check_size, layout_of
-from peers.secure.standing import answer
+from peers.secure.standing import Standing, answer
 from peers.secure.state import SecureState, load_secure_state
 from peers.secure.vector import size_of
 
@@ -46,6 +46,9 @@ class SecureNode:
         mailbox: what it has for others.
         heard: number of another peer → the last round in which something of it has come.
         out: the round that it sits out now; 0: none.
+        before: the state after the round before, as this process has known it.
+        first: other peer → what it said first to this process of where it is.
+        sure: whether this process has played a round that had a result: it knows since when it has spoken.
     """
 
     file: PeerFile
@@ -60,6 +63,9 @@ class SecureNode:
     mailbox: Mailbox
     heard: dict[int, int] = field(default_factory=dict)
     out: int = 0
+    before: SecureState | None = None
+    first: dict[str, Standing] = field(default_factory=dict)
+    sure: bool = False
 
     @property
     def names(self) -> dict[int, str]:
@@ -88,12 +94,19 @@ class SecureNode:
 
     @property
     def others(self) -> list[str]:
-        """The other peers' names."""
-        return [name for name in self.names.values() if name != self.name]
+        """The names of the other peers that still take part."""
+        return [name for name in self.names.values() if name != self.name and name not in self.state.excluded]
+
+    @property
+    def quorum(self) -> int:
+        """How many of the others there are in a round that has a result, at least."""
+        return min(len(self.names) - 1 - 2 * self.faults, len(self.others))
 
     def keep(self, state: SecureState) -> None:
         """Keep a new state. Raises UserError: it cannot be written."""
         state.save(self.home / STATE)
+        if state.round != self.state.round:
+            self.before = self.state
         self.state = state
 
     def keep_history(self) -> None:
@@ -104,7 +117,7 @@ class SecureNode:
     def answer(self, asker: str, question: bytes) -> bytes:
         """Answer another peer. Raises RefusedError."""
         number = next((number for number, name in self.names.items() if name == asker), -1)
-        return answer(self.state, question, out=self.out, heard=self.heard.get(number, 0))
+        return answer(self.state, question, out=self.out, heard=self.heard.get(number, 0), before=self.before)
 
 
 @contextlib.contextmanager

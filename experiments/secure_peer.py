@@ -74,10 +74,10 @@ def _take_part(node: SecureNode, place: Place | None, report: Callable[[str], No
         network.membership.join(network.dialler)
         with greeting(network.membership, network.dialler):
             try:
-                find_place(here, started=True)
+                find_place(here)
                 while node.state.round < rounds and node.name not in node.state.excluded:
                     play_round(here)
-                    find_place(here, started=False)
+                    find_place(here)
                 if not ended:
                     _finish(here, facts)
             except EndedEarlyError:

@@ -8,8 +8,8 @@ the others: what more than f of them tell alike.
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,8 @@ from server.marks import marks_of
 
 BEAT = 0.5
 """Seconds between two questions where the others are."""
+_ALONE = 3
+"""Times the limit after which a peer whom f others at most answer no longer asks what came of a round."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Connected:
         place: where it evaluates the run; None: it does not.
         report: called with one sentence for each thing that a person may want to know.
         over: set by whoever wants it to end early.
+        asked_again: other peer that did not say where it is → when it is asked again, on the monotonic clock.
     """
 
     node: SecureNode
@@ -57,23 +60,19 @@ class Connected:
     place: Place | None
     report: Callable[[str], None]
     over: threading.Event
+    asked_again: dict[str, float] = field(default_factory=dict)
 
 
-def find_place(here: Connected, *, started: bool) -> None:
+def find_place(here: Connected) -> None:
     """Learn from who is there how far the run is, and take over what came of it if this peer has anything else.
-
-    A peer that has just been ``started`` may have spoken in the round that goes on, and have lost its state, or have an
-    old copy of it.
 
     Raises:
         UserError: the state cannot be written.
     """
     node = here.node
     state = node.state
-    asked = [name for name in node.others if name not in state.doubted]
-    told = ask_standings(here.network.dialler, state, asked, node.grace)
-    if started and (begun := spoken_in(told, node.faults)) > state.begun:
-        node.keep(replace(state, begun=begun))
+    told = _standings(here, [name for name in node.others if name not in state.doubted])
+    _note_spoken(node)
     if (agreed := agreed_standing(told, node.faults)) is not None and agreed[0].round >= state.round:
         _take_over(here, agreed)
         node.keep_history()
@@ -88,7 +87,8 @@ def play_round(here: Connected) -> None:
     """
     node = here.node
     number = node.state.round + 1
-    if node.state.begun >= number:
+    line = None if node.state.begun >= number else _play(here)
+    if line is None:
         here.report(
             f"round {number} had begun before this peer was started again; it sits it out, and asks what came of it"
         )
@@ -98,7 +98,6 @@ def play_round(here: Connected) -> None:
             node.keep(replace(node.state, round=number, lines=(*node.state.lines, _missed(number))))
         node.out = 0
     else:
-        line = _play(here)
         here.report(_told(line, node.experiment))
         if line["status"] == "skipped":
             _caught_up(here, number)
@@ -106,12 +105,17 @@ def play_round(here: Connected) -> None:
     check_skipped(node.experiment, node.state.lines)
 
 
-def _play(here: Connected) -> dict[str, Any]:
-    """Train, take part in a round, keep what came of it, and return its line."""
+def _play(here: Connected) -> dict[str, Any] | None:
+    """Train, take part in a round, keep what came of it, and return its line.
+
+    None: others have heard this peer in it, before its process was started, and so it has said nothing.
+    """
     node, place = here.node, here.place
     started, state, number = time.monotonic(), node.state, node.state.round + 1
     learned = node.learner.learn(Job(node.number, number, state.arrays))
     update, failure = _update(learned, state)
+    if not node.sure and _has_spoken(here, number):
+        return None
     node.keep(replace(state, begun=number, ledger=learned.ledger))
     trained = time.monotonic()
     there = {peer: name for peer, name in node.names.items() if name not in state.excluded}
@@ -143,6 +147,7 @@ def _play(here: Connected) -> dict[str, Any]:
             lines=(*state.lines, line),
         )
     )
+    node.sure = node.sure or result.step is not None
     return line
 
 
@@ -193,21 +198,76 @@ def _update(learned: Learned | Failed, state: SecureState) -> tuple[NDArray[np.f
         return None, str(wrong)
 
 
+def _standings(
+    here: Connected, names: Collection[str], enough: Callable[[Mapping[str, Standing]], bool] = lambda told: False
+) -> dict[str, Standing]:
+    """Ask others where they are, but not again and again who does not answer; keep what each has said first."""
+    node, now = here.node, time.monotonic()
+    asked = [name for name in names if here.asked_again.get(name, now) <= now]
+    told = ask_standings(
+        here.network.dialler, node.state, asked, node.grace, known=list(node.names.values()), enough=enough
+    )
+    now = time.monotonic()
+    here.asked_again.update({name: now + node.grace for name in asked if name not in told})
+    for name, standing in told.items():
+        node.first.setdefault(name, standing)
+    return told
+
+
+def _note_spoken(node: SecureNode) -> None:
+    """Keep the last round in which this peer has spoken, as others tell, if its own state, lost or old, does not."""
+    if node.sure or len(node.first) < node.quorum:
+        return
+    begun = spoken_in(node.first, node.faults, node.state.begun)
+    if begun > node.state.begun:
+        node.keep(replace(node.state, begun=begun))
+
+
+def _has_spoken(here: Connected, number: int) -> bool:
+    """Tell whether a process of this peer that has ended has spoken in a round, as far as others can be asked.
+
+    All who have told this process nothing yet are asked; while too few have, for as long as a round waits for them.
+    Where they stay too few to know which round goes on, any of them is believed.
+    """
+    node = here.node
+    federation, timeout = node.experiment.federation, node.file.peer.exchange_timeout
+    until = time.monotonic() + (federation.join_timeout if number == 1 else timeout)
+    here.asked_again.clear()
+    while True:
+        _standings(here, [name for name in node.others if name not in node.first])
+        if len(node.first) >= node.quorum or time.monotonic() > until:
+            break
+        if here.over.wait(BEAT):
+            raise EndedEarlyError
+    _note_spoken(node)
+    if len(node.first) < node.quorum and any(standing.heard >= number for standing in node.first.values()):
+        node.keep(replace(node.state, begun=number))
+    return node.state.begun >= number
+
+
 def _caught_up(here: Connected, number: int) -> bool:
     """Wait until more than f others tell alike what came of a round, or of a later one, and take it over."""
     node = here.node
-    until = time.monotonic() + node.experiment.federation.round_timeout
+    answered = time.monotonic()
+    until = answered + node.experiment.federation.round_timeout
+
+    def is_enough(told: Mapping[str, Standing]) -> bool:
+        agreed = agreed_standing(told, node.faults)
+        return agreed is not None and agreed[0].round >= number
+
     while True:
-        told = ask_standings(here.network.dialler, node.state, node.others, node.file.peer.exchange_timeout)
+        told = _standings(here, node.others, is_enough)
         agreed = agreed_standing(told, node.faults)
         if agreed is not None and agreed[0].round >= number and _take_over(here, agreed):
             return True
+        if len(told) > node.faults:
+            answered = time.monotonic()
         if here.over.wait(BEAT):
             raise EndedEarlyError
         if node.out == number and is_lost(told, node.faults, number):
             here.report(f"too many others sit round {number} out, too: nothing comes of it")
             return False
-        if time.monotonic() > until:
+        if time.monotonic() > min(until, answered + _ALONE * node.file.peer.exchange_timeout):
             here.report(f"too few others say what came of round {number}; this peer goes on with what it has")
             return False
 
@@ -215,7 +275,7 @@ def _caught_up(here: Connected, number: int) -> bool:
 def _take_over(here: Connected, agreed: tuple[Standing, list[str]]) -> bool:
     node, (standing, tellers) = here.node, agreed
     timeout = node.file.peer.exchange_timeout
-    found = taken_over(here.network.dialler, node.state, standing, tellers, timeout, _missed)
+    found = taken_over(here.network.dialler, node.state, standing, tellers, timeout, _missed, hurry=node.grace)
     if found is None:
         return False
     if found is not node.state:

@@ -120,7 +120,19 @@ def federate_in_secure_processes(
     ledgers = {name: state.ledger for name, state in latest.items()}
     transcripts = _transcripts(homes, agreed, rounds)
     write_outcome(experiment, dataset, folder, lines, facts, ledgers, agreed[0].arrays, transcripts)
-    _keep_public(keys)
+    keep_public_keys(folder)
+
+
+def keep_public_keys(folder: RunFolder) -> None:
+    """Of a finished run's keys keep the public ones to sign with, by which its transcripts are verified, and no secret.
+
+    Whatever ends this in the middle, it can be done again, and loses none of them. Nothing changes where it was done.
+    """
+    keys = folder.path / KEYS
+    for place in sorted(keys.glob(f"*/{SIGNING_PUBLIC}")):
+        write_text(keys / f"{place.parent.name}.pub", place.read_text())
+    for place in [one for one in keys.glob("*") if one.is_dir()]:
+        shutil.rmtree(place)
 
 
 def _homes(experiment: Experiment, dataset: Dataset, folder: RunFolder, keys: Path) -> _Homes:
@@ -203,11 +215,3 @@ def _transcripts(homes: _Homes, agreed: Sequence[SecureState], rounds: int) -> P
     """Return the transcripts of the peer that has seen the most rounds to their end."""
     seen = {state.name: sum(bool(line["clients"]) for line in state.lines) for state in agreed}
     return homes.homes[max(seen, key=seen.__getitem__)] / TRANSCRIPTS
-
-
-def _keep_public(keys: Path) -> None:
-    """Keep the public signing keys, with which the run's transcripts can be verified, and no secret."""
-    public = {place.parent.name: place.read_text() for place in keys.glob(f"*/{SIGNING_PUBLIC}")}
-    shutil.rmtree(keys)
-    for name, text in public.items():
-        write_text(keys / f"{name}.pub", text)

@@ -18,6 +18,9 @@ GREETING_SECONDS = 5.0
 """Seconds that a greeting waits for its answer."""
 GOODBYE = 0.2
 """Seconds between two greetings of a peer that would like to leave."""
+MINUTE = 60.0
+AT_MOST = 6
+"""Sentences a minute about each peer, however often it changes; what it is then, is said with a later greeting."""
 
 
 class Membership:
@@ -25,12 +28,17 @@ class Membership:
 
     Args:
         mine: what this peer expects of all others.
-        report: called with one sentence for each change.
+        report: called with one sentence for each change, ``AT_MOST`` times a minute for each peer.
+        clock: seconds, for tests.
     """
 
-    def __init__(self, mine: Agreement, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, mine: Agreement, report: Callable[[str], None], clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._mine = mine
         self._report = report
+        self._clock = clock
+        self._told: dict[str, list[float]] = {}
         self._lock = threading.Lock()
         self._said: dict[str, str] = {}
         self._left: set[str] = set()
@@ -122,10 +130,12 @@ class Membership:
         with self._lock:
             if self._said.get(name) == what:
                 return
-            self._said[name] = what
-            quiet = self._leaving  # whom this peer does not need any more may come and go
-        if not quiet:
-            self._report(f"{name} {what}")
+            now = self._clock()
+            told = [then for then in self._told.get(name, []) if now - then < MINUTE]
+            if self._leaving or len(told) >= AT_MOST:  # whom this peer does not need any more may come and go
+                return
+            self._said[name], self._told[name] = what, [*told, now]
+        self._report(f"{name} {what}")
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from experiments.study.study import prepare_study, run_study
 HERE = Path(__file__).resolve().parent
 DOCS = HERE.parent.parent / "docs"
 PAGE = "secure-study.md"
-STUDIES = ("ten", "twenty", "claims")
+STUDIES = ("ten", "twenty", "rules", "claims")
 LEFT_OUT = ("costs",)
 """Seconds and bytes have a bench of their own, on an idle machine."""
 

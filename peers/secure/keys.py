@@ -47,6 +47,12 @@ def load_signing_keys(folder: Path, name: str, others: Iterable[str]) -> Signing
     Raises:
         UserError: one is missing, is none, or is another's, too; or anybody but its owner may read the secret one.
     """
+    if not (folder / SIGNING_KEY).exists() and (folder / SIGNING_PUBLIC).exists():
+        raise UserError(
+            f"there is no {folder / SIGNING_KEY}, only its public half, which the others know; put the key back from a "
+            f"copy (without {SIGNING_PUBLIC}, too, `psreval peers certificates` makes a new pair, with which all begin "
+            "another run)"
+        )
     own = read_signing_key(folder / SIGNING_KEY)
     public = {name: own.public_key()}
     for other in others:

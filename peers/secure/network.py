@@ -4,8 +4,9 @@ All peers make the same exchanges, but nobody tells them when. Each moves on as 
 waits for. Where somebody is late, these rules keep honest peers together without a common clock; n peers, f of whom may
 cheat, of whom 2 f may be silent at most, and n > 4 f as in every layout:
 
-- Time runs in an exchange only once n − 2 f peers, this one among them, have come to it: an honest peer that a cheater
-  has kept waiting in the exchange before is never given up by those whom it has let pass.
+- Time runs in an exchange only once n − 2 f peers, this one among them, have come to it; f + 1 honest ones among these,
+  since n > 4 f. So an honest peer that a cheater has kept waiting in the exchange before sees that f + 1 have moved on,
+  waits for a moment, computes, and comes before the limit of those whom the cheater has let pass.
 - When f + 1 peers have moved on, one of them is honest, and all that honest peers say can be had: who still waits does
   so for a moment only (``Limits.grace``).
 - Else who is missing after ``Limits.exchange`` seconds gives nothing. It is one of the f, or counts half as a silent
@@ -24,13 +25,14 @@ from peers.neighbours import Unreachable, too_long
 from peers.secure.broadcast import Incoming, Outgoing
 from peers.secure.mailbox import GONE, LETTER, NOT_YET, NOTHING, PART, WAIT, Mailbox, Wanted
 from peers.secure.simulation import Traffic
+from peers.speech import PIECE
 
 Result = TypeVar("Result")
 LONGEST_LETTER = 2**28
 """Bytes that one peer may say to another in one exchange, whatever the sizes of the round."""
 _PATIENCE = 3
 """Times the limit after which nobody is waited for, even where too few have come for time to run: more is wrong than
-the protocol withstands."""
+the protocol withstands. In the second exchange it begins when others may at last have given up in the first."""
 _QUICK, _PAUSE = 0.05, 0.2
 """Seconds: between two looks at who is late; between two attempts to ask a peer."""
 
@@ -50,7 +52,7 @@ class Limits:
     Attributes:
         begin: in the first exchange of a round, for one that answers: it may still be training.
         absent: in the first exchange, for one that does not answer.
-        exchange: in all others; more than honest peers differ in what they compute between two exchanges.
+        exchange: in all others; more than the slowest honest peer computes between two exchanges, and ``grace``.
         grace: where others have moved on; more than a letter needs twice.
     """
 
@@ -159,6 +161,7 @@ class _Inbox:
     dropped: dict[int, str] = field(default_factory=dict)
     missed: dict[int, str] = field(default_factory=dict)
     reachable: dict[int, str | None] = field(default_factory=dict)
+    lost: dict[int, float] = field(default_factory=dict)
     changed: threading.Condition = field(default_factory=threading.Condition)
     now: int = -1
     closed: bool = False
@@ -167,6 +170,7 @@ class _Inbox:
     def __post_init__(self) -> None:
         self.letters = {peer: {} for peer in self.others}
         self.reachable = dict.fromkeys(self.others, "it has not answered")
+        self.lost = dict.fromkeys(self.others, time.monotonic())
 
     def exchange(self, exchange: int) -> dict[int, bytes]:
         """Wait for an exchange's letters, and return those that have come."""
@@ -185,8 +189,9 @@ class _Inbox:
                 if left_behind is None and sum(map(self._has_moved_on, self.others)) > post.faults:
                     left_behind = now
                 for peer in missing:
-                    limit = self._limit(peer, exchange)
-                    late = (running is not None and now - running >= limit) or now - begun >= _PATIENCE * limit
+                    limit, patience = self._limit(peer, exchange), self._patience(peer, exchange)
+                    since = None if running is None else max(running, self._silent_since(peer, exchange))
+                    late = (since is not None and now - since >= limit) or now - begun >= patience
                     if late or (left_behind is not None and now - left_behind >= limits.grace):
                         self._drop(peer, self.reachable[peer] or f"it was late in exchange {exchange}")
                 self.changed.wait(_QUICK)
@@ -209,6 +214,8 @@ class _Inbox:
     def tell(self, peer: int, trouble: str | None) -> None:
         """Note whether a peer answers."""
         with self.changed:
+            if self.reachable[peer] is None:
+                self.lost[peer] = time.monotonic()
             self.reachable[peer] = trouble
 
     def end(self, peer: int, why: str, *, gone: bool = False) -> None:
@@ -248,6 +255,17 @@ class _Inbox:
             return limits.exchange if answers else limits.grace
         return limits.begin if answers else limits.absent
 
+    def _silent_since(self, peer: int, exchange: int) -> float:
+        """Return from when on a peer that does not answer in the first exchange is waited for: not from its start, or
+        one that was training all the while would be given up for a connection that broke for a second."""
+        return self.lost[peer] if exchange == 0 and self.reachable[peer] is not None else 0.0
+
+    def _patience(self, peer: int, exchange: int) -> float:
+        """Return after how long a peer is not waited for whoever has come."""
+        if exchange == 1:
+            return self.limits.begin + (_PATIENCE - 1) * self.limits.exchange
+        return _PATIENCE * self._limit(peer, exchange)
+
     def _drop(self, peer: int, why: str) -> None:
         self.dropped.setdefault(peer, why)
         self.changed.notify_all()
@@ -286,21 +304,21 @@ def _read(inbox: _Inbox, peer: int, letter: int) -> None:
 
 def _letters(pieces: Iterable[bytes | Unreachable], longest: int) -> Iterator[bytes | Unreachable]:
     """Yield whole letters, and what else is said; for whatever no honest peer says, an offence."""
-    parts: list[bytes] = []
+    letter = bytearray()
     for piece in pieces:
         if isinstance(piece, Unreachable):
             yield piece
             return
         kind = piece[:1]
         if kind in (PART, LETTER):
-            parts.append(piece[1:])
-            if sum(map(len, parts)) > longest:
+            letter += piece[1:]
+            if len(letter) > longest:
                 yield Unreachable(too_long(longest), offence=True)
                 return
         if kind == LETTER:
-            yield LETTER + b"".join(parts)
-            parts = []
-        elif not (piece in (NOT_YET, NOTHING, GONE) and not parts) and (kind != PART or len(piece) == 1):
+            yield LETTER + bytes(letter)
+            letter = bytearray()
+        elif not (piece in (NOT_YET, NOTHING, GONE) and not letter) and (kind != PART or len(piece) != PIECE):
             yield Unreachable("it answers what nobody can read", offence=True)
             return
         elif kind != PART:

@@ -5,7 +5,8 @@ tell alike, and takes the weights from any of them, since it knows their hash.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -50,13 +51,16 @@ def weights(run: str, round_: int) -> bytes:
     return _WEIGHTS + run.encode() + b" %d" % round_
 
 
-def answer(state: SecureState, question: bytes, *, out: int = 0, heard: int = 0) -> bytes:
+def answer(
+    state: SecureState, question: bytes, *, out: int = 0, heard: int = 0, before: SecureState | None = None
+) -> bytes:
     """Return what a peer answers to either.
 
     Args:
         state: its own.
         question: what came.
         out, heard: as in ``Standing``.
+        before: its own after the round before: who asks for weights has been told of them a moment ago.
 
     Raises:
         RefusedError: it is neither, or it has other weights by now.
@@ -64,22 +68,48 @@ def answer(state: SecureState, question: bytes, *, out: int = 0, heard: int = 0)
     if question == where(state.run):
         told = Standing(state.round, state.begun, out, heard, state.digest(), state.excluded)
         return json.dumps(vars(told), sort_keys=True).encode()
-    if question == weights(state.run, state.round):
-        return encode_parcel(Parcel(state.name, state.round + 1, 1, state.arrays), state.run)
+    for one in (state, before):
+        if one is not None and question == weights(one.run, one.round):
+            return encode_parcel(Parcel(one.name, one.round + 1, 1, one.arrays), one.run)
     if question.startswith((_WHERE, _WEIGHTS)):
         raise RefusedError("the question belongs to another run, or to weights that this peer does not have now")
     raise RefusedError("its question is none that peers of the secure protocol ask")
 
 
-def ask_standings(neighbours: Neighbours, state: SecureState, names: list[str], timeout: float) -> dict[str, Standing]:
-    """Ask peers where they are; who does not answer within ``timeout`` seconds, or nonsense, is left out."""
-    limit = _OF_PEER * (len(names) + 1)
-    told = neighbours.ask_all(dict.fromkeys(names, where(state.run)), limit=limit, timeout=timeout)
-    found = {}
-    for name, said in told.items():
-        standing = None if isinstance(said, Unreachable) else _decode(said, {*names, state.name})
+def ask_standings(
+    neighbours: Neighbours,
+    state: SecureState,
+    names: Collection[str],
+    timeout: float,
+    *,
+    known: Collection[str],
+    enough: Callable[[Mapping[str, Standing]], bool] = lambda told: False,
+) -> dict[str, Standing]:
+    """Ask peers where they are; who does not answer in time, or nonsense, is left out.
+
+    Args:
+        neighbours: the way to them.
+        state: of the peer that asks.
+        names: whom to ask.
+        timeout: seconds for each.
+        known: all peers' names, which an answer may speak of.
+        enough: of those who have answered so far, whether the others are waited for no longer.
+    """
+    limit = _OF_PEER * (len(known) + 1)
+    pool = ThreadPoolExecutor(max(len(names), 1), thread_name_prefix="standing")
+
+    def ask(name: str) -> tuple[str, bytes | Unreachable]:
+        return name, neighbours.ask_all({name: where(state.run)}, limit=limit, timeout=timeout)[name]
+
+    found: dict[str, Standing] = {}
+    for asked in as_completed([pool.submit(ask, name) for name in names]):
+        name, said = asked.result()
+        standing = None if isinstance(said, Unreachable) else _decode(said, {*known, state.name})
         if standing is not None:
             found[name] = standing
+            if enough(found):
+                break
+    pool.shutdown(wait=False, cancel_futures=True)
     return found
 
 
@@ -94,15 +124,21 @@ def agreed_standing(told: Mapping[str, Standing], faults: int) -> tuple[Standing
     return None if best is None else (told[best[0]], best)
 
 
-def spoken_in(told: Mapping[str, Standing], faults: int) -> int:
-    """Return the last round in which a peer that has just been started may have spoken, as others tell; 0: in none.
+def spoken_in(first: Mapping[str, Standing], faults: int, begun: int) -> int:
+    """Return the last round in which a peer may have spoken before its process was started, as others tell; 0: in none.
 
-    Whoever says that it has heard it is believed, for the worst that comes of a lie is one round that is sat out; but
-    no further than the last round that an honest peer has begun.
+    Whoever says that it has heard it is believed, but no further than the last round that f + 1 have begun: one of them
+    is honest. Where this is beyond what the peer's own state tells, which so is old or lost, or the peer was away, one
+    round more is believed: some honest peers may be one ahead. What comes of a lie is that these two are sat out.
+
+    Args:
+        first: what each other peer said first to this process; so, a peer that lies can do it once only.
+        faults: f.
+        begun: the last round in which the peer has spoken by its own state.
     """
-    begun = sorted((standing.begun for standing in told.values()), reverse=True)
-    last = begun[faults] if len(begun) > faults else 0
-    return min(last, max((standing.heard for standing in told.values()), default=0))
+    sorted_begun = sorted((standing.begun for standing in first.values()), reverse=True)
+    last = sorted_begun[faults] if len(sorted_begun) > faults else 0
+    return min(last + (last > begun), max((standing.heard for standing in first.values()), default=0))
 
 
 def is_lost(told: Mapping[str, Standing], faults: int, round_: int) -> bool:
@@ -114,11 +150,15 @@ def taken_over(
     neighbours: Neighbours,
     state: SecureState,
     standing: Standing,
-    tellers: list[str],
+    tellers: Sequence[str],
     timeout: float,
     missed: Callable[[int], dict[str, Any]],
+    *,
+    hurry: float,
 ) -> SecureState | None:
     """Return a peer's state with what others have after the same round, or a later one; None: nobody gives it.
+
+    They have it for two rounds only, so who does not answer must not hold up the others' answers.
 
     Args:
         neighbours: the way to the others.
@@ -126,20 +166,22 @@ def taken_over(
         standing, tellers: what is believed, and who told it.
         timeout: seconds for each of them.
         missed: round → the line for one that this peer was not there for to the end.
+        hurry: seconds after which the next is asked, too.
     """
     if standing.digest == state.digest():
         return state
-    for name in tellers:
+    slept = tuple(missed(number) for number in range(state.round + 1, standing.round + 1))
+
+    def ask(name: str) -> SecureState | None:
         limit = parcel_bytes(state.arrays, name, state.run)
         question = {name: weights(state.run, standing.round)}
         said = neighbours.ask_all(question, limit=limit, timeout=timeout)[name]
         if isinstance(said, Unreachable):
-            continue
+            return None
         try:
             parcel = decode_parcel(said, state.arrays, sender=name, run=state.run)
         except RefusedError:
-            continue
-        slept = tuple(missed(number) for number in range(state.round + 1, standing.round + 1))
+            return None
         found = replace(
             state,
             arrays=parcel.arrays,
@@ -148,9 +190,26 @@ def taken_over(
             excluded=standing.excluded,
             lines=state.lines + slept,
         )
-        if found.digest() == standing.digest:
-            return found
-    return None
+        return found if found.digest() == standing.digest else None
+
+    return _first(ask, tellers, hurry)
+
+
+def _first(ask: Callable[[str], SecureState | None], names: Sequence[str], hurry: float) -> SecureState | None:
+    """Ask one after the other, but wait ``hurry`` seconds at most before the next; return what comes first."""
+    pool = ThreadPoolExecutor(max(len(names), 1), thread_name_prefix="weights")
+    left, waiting = list(names), set[Future[SecureState | None]]()
+    try:
+        while left or waiting:
+            if left:
+                waiting.add(pool.submit(ask, left.pop(0)))
+            done, waiting = wait(waiting, timeout=hurry if left else None, return_when=FIRST_COMPLETED)
+            for one in done:
+                if (found := one.result()) is not None:
+                    return found
+        return None
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _decode(said: bytes, names: set[str]) -> Standing | None:

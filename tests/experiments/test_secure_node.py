@@ -17,7 +17,7 @@ from peers.agreement import Images
 from peers.peer import STATE
 from peers.secure.mailbox import NOT_YET, Wanted
 from peers.secure.plan import layout_of
-from peers.secure.standing import where
+from peers.secure.standing import weights, where
 from peers.wire import RefusedError
 from server.federation import initial_model
 from tests.experiments.secure_peers_fixture import DESCRIBED, secure_peers
@@ -67,14 +67,32 @@ def test_it_answers_what_peers_ask_and_nothing_else(tmp_path: Path) -> None:
                 node.answer("b", question)
 
 
-@pytest.mark.parametrize("missing", ["signing.key", "peers/c.pub"])
-def test_a_missing_key_is_told(tmp_path: Path, missing: str) -> None:
+def test_weights_are_given_for_two_rounds_and_who_is_excluded_is_no_other_any_more(tmp_path: Path) -> None:
+    with open_secure_node(secure_peers(tmp_path)["a"]) as node:
+        start, run = node.state, node.state.run
+        given = {0: node.answer("b", weights(run, 0))}
+        for number in (1, 2):
+            arrays = {name: array + 1 for name, array in node.state.arrays.items()}
+            node.keep(replace(node.state, begun=number))
+            node.keep(replace(node.state, round=number, arrays=arrays))
+            given[number] = node.answer("b", weights(run, number))
+            assert node.answer("b", weights(run, number - 1)) == given[number - 1]
+        with pytest.raises(RefusedError):
+            node.answer("b", weights(run, 0))
+        assert len(set(given.values())) == 3
+        assert node.quorum == 2
+        node.keep(replace(start, excluded={"d": {"round": 1, "reason": "it lied"}}))
+        assert node.others == ["b", "c", "e"]
+
+
+@pytest.mark.parametrize(
+    ("missing", "remedy"),
+    [("signing.key", "put the key back from a copy"), ("peers/c.pub", "`psreval peers certificates` makes what is")],
+)
+def test_a_missing_key_is_told(tmp_path: Path, missing: str, remedy: str) -> None:
     file = secure_peers(tmp_path)["a"]
     (file.parent / missing).unlink()
-    with (
-        pytest.raises(UserError, match="which protocol = 'secure' needs; `psreval peers certificates` makes"),
-        open_secure_node(file),
-    ):
+    with pytest.raises(UserError, match=remedy), open_secure_node(file):
         pass
 
 

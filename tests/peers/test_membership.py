@@ -9,7 +9,7 @@ import pytest
 from common.errors import UserError
 from peers.agreement import Agreement, agreement, decode_greeting, encode_greeting
 from peers.dial import Dialler
-from peers.membership import Membership, greeting
+from peers.membership import AT_MOST, MINUTE, Membership, greeting
 from peers.neighbours import Unreachable
 from tests.peers.network_fixture import nobody, stub
 from tests.peers.test_agreement import IMAGES
@@ -55,6 +55,23 @@ def test_both_sides_are_told_in_what_their_agreements_differ(keys: Path) -> None
         "a": ["b takes part in another run: seed (here 1, there 2)"],
         "b": ["a takes part in another run: seed (here 2, there 1)"],
     }
+
+
+def test_who_changes_without_end_does_not_fill_the_log_and_nothing_stays_untold() -> None:
+    """A peer with a certificate may greet with another agreement each time, or come and go."""
+    now, said = [0.0], list[str]()
+    membership = Membership(MINE, said.append, clock=lambda: now[0])
+    for number in range(1000):
+        membership.greet("liar", encode_greeting(MINE | {"seed": str(number)}, False))
+        membership.greet("liar", encode_greeting(MINE, False))
+    assert len(said) == AT_MOST
+    membership.greet("b", encode_greeting(MINE, False))
+    assert said[AT_MOST:] == ["b is there"]
+    membership.greet("liar", encode_greeting(OTHER, False))
+    now[0] = MINUTE
+    for _ in range(3):
+        membership.greet("liar", encode_greeting(OTHER, False))
+    assert said[AT_MOST + 1 :] == ["liar takes part in another run: seed (here 1, there 2)"]
 
 
 def test_nonsense_for_an_answer_is_told(keys: Path) -> None:

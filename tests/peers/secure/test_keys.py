@@ -85,7 +85,7 @@ def test_public_keys_alone_can_be_trusted(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "sentence"),
     [
-        ("a/signing.key", None, r"there is no .*a/signing\.key, which protocol = 'secure' needs; `psreval peers cert"),
+        ("a/signing.key", None, r"there is no .*a/signing\.key, only its public half, .* put the key back from a copy"),
         ("a/signing.key", b"?", r"a/signing\.key is not an Ed25519 key without a password; put the right file back"),
         ("a/peers/b.pub", None, r"there is no .*a/peers/b\.pub"),
         ("a/peers/b.pub", b"?", r"b\.pub is not a public Ed25519 key; put the right file back"),
@@ -101,6 +101,20 @@ def test_mistakes_are_one_sentence(folder: Path, file: str, content: bytes | str
         (folder / file).write_bytes(content if isinstance(content, bytes) else (folder / content).read_bytes())
     with pytest.raises(UserError, match=sentence):
         load_signing_keys(folder / "a", "a", ["b", "c"])
+
+
+def test_a_key_of_which_nothing_is_left_is_made_as_the_sentence_says(folder: Path) -> None:
+    (folder / "a" / "signing.key").unlink()
+    make_peer_certificates(folder, ["a"])
+    assert not (folder / "a" / "signing.key").exists()  # as of one that makes its own
+    with pytest.raises(UserError, match=r"\(without signing\.pub, too, `psreval peers certificates` makes a new pair"):
+        load_signing_keys(folder / "a", "a", ["b", "c"])
+    (folder / "a" / "signing.pub").unlink()
+    with pytest.raises(UserError, match=r"which protocol = 'secure' needs; `psreval peers certificates` makes what is"):
+        load_signing_keys(folder / "a", "a", ["b", "c"])
+    make_peer_certificates(folder, ["a"])
+    made = load_signing_keys(folder / "a", "a", ["b", "c"]).own.public_key()
+    assert load_signing_keys(folder / "b", "b", ["a", "c"]).public["a"] == made
 
 
 def test_a_secret_that_others_may_read_is_none(folder: Path) -> None:

@@ -28,6 +28,7 @@ from peers.secure.network import Carried, EndedEarlyError, Limits, Post, carry
 from peers.secure.party import Outcome, Player, Steps, play
 from peers.secure.simulation import Traffic, simulate
 from peers.secure.transcript import write_transcript
+from peers.speech import PIECE
 from tests.peers.network_fixture import stub
 from tests.peers.secure.rounds import context_of, entropy_of, keys_of, votes
 
@@ -229,7 +230,7 @@ def test_garbage_and_one_that_takes_no_part_cost_no_time_at_all() -> None:
 
 
 def test_a_letter_that_is_too_long_is_not_read_and_its_sender_not_asked_again(five: Path) -> None:
-    with connected(five, {4: lambda asker, question: itertools.repeat(PART + bytes(500))}) as ways:
+    with connected(five, {4: lambda asker, question: itertools.repeat(PART + bytes(PIECE - 1))}) as ways:
         done = told(ways, 3, without=[4], letter=1_000)
     for peer, carried in done.items():
         assert carried.missed == {4: "its answer has more than 1000 bytes"}
@@ -375,7 +376,7 @@ def test_a_letter_that_breaks_off_is_asked_for_again() -> None:
         wanted = decode_wanted(question)
         if (asker, wanted.exchange) not in broken:
             broken.add((asker, wanted.exchange))
-            yield PART + b"what does not"
+            yield PART + bytes(PIECE - 1)
             yield Unreachable("the connection to it broke")
             return
         yield next(box.letters(asker, question))
@@ -385,3 +386,57 @@ def test_a_letter_that_breaks_off_is_asked_for_again() -> None:
     done = told(ways, 5)
     assert all(one.result == [everything(peer, at) for at in range(5)] for peer, one in done.items())
     assert len(broken) >= 4 * 5
+
+
+def test_a_part_that_is_not_full_is_what_no_honest_peer_says() -> None:
+    ways = directly({4: lambda asker, question: itertools.repeat(PART + b"x")})
+    done = told(ways, 3, without=[4])
+    assert {peer: carried.missed for peer, carried in done.items()} == {
+        peer: {4: "it answers what nobody can read"} for peer in range(4)
+    }
+
+
+def test_who_was_let_pass_in_the_first_exchange_waits_for_those_who_were_not() -> None:
+    """One says its first word to peer 0 alone, and to the others it seems to train: they wait as long as they may."""
+
+    def stalling(asker: str, question: bytes) -> Iterator[bytes]:
+        if asker == NAMES[0]:
+            yield LETTER + b"early"
+            time.sleep(0.1)
+        while True:
+            time.sleep(0.05)
+            yield NOT_YET
+
+    limits = Limits(begin=2.5, absent=2.5, exchange=1.0, grace=0.1)
+    done = told(directly({4: stalling}), 3, limits, without=[4])
+    for peer, carried in done.items():
+        assert carried.missed.keys() == {4}
+        assert carried.result[1:] == [everything(peer, exchange, [4]) for exchange in (1, 2)]
+
+
+def test_one_that_trains_is_not_given_up_for_a_connection_that_breaks_for_a_moment() -> None:
+    started = time.monotonic()
+    ways = directly({})
+    reach = ways[0].ask
+
+    def ask(name: str, question: bytes, timeout: float) -> Generator[bytes | Unreachable, None, None]:
+        if name == NAMES[3] and 1.0 < time.monotonic() - started < 1.4:
+            yield Unreachable("the connection to it broke")
+            return
+        for answer in reach(name, question, timeout):
+            yield answer
+            if name == NAMES[3] and 1.0 < time.monotonic() - started < 1.4:
+                return
+
+    ways[0] = replace(ways[0], ask=ask)
+    limits = Limits(begin=600, absent=0.8, exchange=600, grace=600)
+    done = together(
+        {
+            peer: lambda p=peer, way=way: carry(
+                teller(p, 2, lambda exchange: time.sleep(2.0 if p == 3 and exchange == 0 else 0)), way, 1, others(p),
+                limits,
+            )
+            for peer, way in ways.items()
+        }
+    )  # fmt: skip
+    assert all(not carried.missed for carried in done.values())
