@@ -117,7 +117,7 @@ class Experiment(Section):
             raise ValueError("federation.quorum is a server's; a peer goes on with whoever answers")
         if self.federation.update_compression != "none":
             raise ValueError(
-                "federation.update_compression = 'int8' is for updates to a server; peers send whole models"
+                "federation.update_compression = 'int8' is for updates to a server; peers send whole models, or shares"
             )
         if self.federation.server_misbehaviour is not None:
             raise ValueError(

@@ -203,6 +203,16 @@ class Peers(Section):
     """``order = "timers"``: mean of the exponential time between a peer's local updates."""
 
 
+_READ_BY = {
+    "step_size": ("rsa",),
+    "radius": ("box-clipping", "median"),
+    "norm": ("norm-bounded-mean", "multi-krum"),
+    "num_malicious_nodes": ("multi-krum",),
+    "votes": ("median",),
+}
+"""Key of ``Secure`` → the rules that read it."""
+
+
 class Secure(Section):
     """A federation without a server in which aggregators may cheat, too; read only where ``protocol = "secure"``."""
 
@@ -230,6 +240,14 @@ class Secure(Section):
     coalition: Count | None = None
     """Peers that may put together all that they see without learning anything of another's update; None: ``faults``,
     and at least 1."""
+
+    @model_validator(mode="after")
+    def _read_by_the_rule(self) -> "Secure":
+        for key, rules in _READ_BY.items():
+            if self.rule not in rules and getattr(self, key) != type(self).model_fields[key].default:
+                told = " and ".join(f"'{rule}'" for rule in rules)
+                raise ValueError(f"{key} = {getattr(self, key)} is for rule = {told}; '{self.rule}' does not read it")
+        return self
 
     @field_validator("rule", mode="before")
     @classmethod

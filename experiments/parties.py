@@ -179,15 +179,17 @@ def _secure(run: Run) -> list[str]:
         "multi-krum": "multi-Krum (the mean of the updates that are nearest together)",
         "median": f"the coordinate-wise median, by {settings.votes} votes",
     }
+    drawn = f" A committee of {layout.members}, drawn anew in each round, holds the shares."
+    holders = drawn if layout.members < layout.peers else ""
     return [
         "There is no server, and nobody sees another's update (after Franzese et al. 2023): in each round all peers "
         "train the same model, deal their updates to each other in shares, check on the shares that each is one that "
-        f"the rule allows, and open nothing but the sum. The rule is {names[settings.rule]}.",
+        f"the rule allows, and open nothing but the rule's result. The rule is {names[settings.rule]}.{holders}",
         f"Against whom: {layout.faults} of {layout.peers} peers may deal, compute or say anything, and change nothing "
         f"but by an update that is allowed (one that is silent counts half); {layout.coalition} may put together all "
         "that they see. A wrong result comes out with a probability below 2^-40 a round. Not covered: who corrupts "
-        "peers during a round, side channels, a network that keeps honest peers apart, and what the sum itself tells, "
-        "which is differential privacy's affair.",
+        "peers during a round, side channels, a network that keeps honest peers apart, and what the result itself "
+        "tells, which is differential privacy's affair.",
         f"What is shown beside the new model: {rule.leaks[0].lower()}{rule.leaks[1:]} What was said to all lies in "
-        "transcripts/, signed; `psreval verify-transcript` recomputes each round from it, and who cheated.",
+        "transcripts/, signed; psreval verify-transcript recomputes each round from it, and who cheated.",
     ]

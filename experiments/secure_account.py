@@ -36,7 +36,13 @@ class SecureAccount(Section):
     def own(self) -> dict[int, dict[str, Any]]:
         """Return round → what to add to this peer's line of it (``experiments.secure_rounds.own_part``)."""
         return {
-            line.round: {"accuracy": None, "norm": None, **line.model_dump(exclude={"round"})} for line in self.lines
+            line.round: {
+                "accuracy": None,
+                "norm": None,
+                "local_updates": int(line.examples > 0),
+                **line.model_dump(exclude={"round"}),
+            }
+            for line in self.lines
         }
 
 

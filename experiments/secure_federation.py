@@ -30,7 +30,15 @@ from common.seeds import numpy_generator
 from common.threads import torch_threads
 from experiments.peer_federation import facts_of
 from experiments.root_update import root_update
-from experiments.secure_rounds import check_skipped, exclusions, own_part, peer_line, summary, write_transcripts
+from experiments.secure_rounds import (
+    check_skipped,
+    exclusions,
+    own_part,
+    peer_line,
+    summary,
+    with_names,
+    write_transcripts,
+)
 from peers.secure.cheats import CHEATS
 from peers.secure.deal import Entropy
 from peers.secure.plan import check_size, layout_of
@@ -135,9 +143,9 @@ def _round(
         progress.arrays = moved(progress.arrays, result.step)
     write_transcripts(folder.transcripts, number, result, names)
     lines = [
-        peer_line(name, peer, result, progress.excluded, failures.get(peer, ""))
+        peer_line(names, peer, result, progress.excluded, failures.get(peer, ""))
         | own_part(learned.get(peer), traffic.get(peer))
-        for peer, name in names.items()
+        for peer in names
     ]
     progress.excluded |= exclusions(number, result, names)
     load_arrays(model, progress.arrays)
@@ -146,7 +154,7 @@ def _round(
     return {
         "round": number,
         "status": "aggregated" if result.step is not None else "skipped",
-        "reason": result.aborted,
+        "reason": with_names(result.aborted, names),
         "clients": lines,
         **score,
         "seconds": round(time.monotonic() - started, 3),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from experiments.secure_rounds import silence, with_names
 from peers.secure.keys import read_trusted_keys
 from peers.secure.transcript import Verified, verify_transcript
 
@@ -24,15 +25,23 @@ def told(file: Path, keys: Path | None = None) -> list[str]:
             f"  {name}: key {found.keys.get(peer, 'none: it was excluded before')}"
             for peer, name in found.names.items()
         ),
-        *(f"cheated: {found.names[one.peer]} {one.reason} ({one.phase})" for one in found.culprits),
-        *(f"silent, as the file has it: {found.names[peer]} ('{phase}')" for peer, phase in found.silent.items()),
+        *(
+            f"cheated: {found.names[one.peer]} {with_names(one.reason, found.names)} ({one.phase})"
+            for one in found.culprits
+        ),
+        *(
+            f"as the file has it: {found.names[peer]}: {silence(phase)}"
+            for peer, phase in found.silent.items()
+            if peer in found.keys
+        ),
         *_outcome(found),
     ]
 
 
 def _outcome(found: Verified) -> list[str]:
     if found.sum is None:
-        return [f"aborted: {found.aborted}; nobody signs that, so whoever wrote the file may have left messages out"]
+        why = with_names(found.aborted, found.names)
+        return [f"aborted: {why}; nobody signs that, so whoever wrote the file may have left messages out"]
     counted = tuple(peer for peer in found.accepted if found.weights[peer])
     left = tuple(peer for peer in found.accepted if peer not in counted)
     trust = ", ".join(f"{found.names[peer]} {found.weights[peer]:.3f}" for peer in counted)

@@ -27,6 +27,8 @@ from peers.secure.part import Part, read_part
 from peers.secure.pieces import split
 from peers.secure.sharing import reconstruct, unpack
 
+TOO_MANY = "complaints of too many"
+"""In place of a phase: since when one is heard no more that complained of more dealers than may cheat."""
 SCORE_BYTES = 8
 """Of an inner product, beside a commitment."""
 
@@ -152,7 +154,7 @@ class Ruling(Hearing):
             place = self.members.index(peer)
             missed = [dealer for dealer, complains in zip(self.dealers, body, strict=True) if complains]
             if len(missed) > self.layout.faults:
-                self.silent[peer] = "complaints"  # so many do not cheat: it lies, or hears nothing
+                self.silent[peer] = TOO_MANY  # so many do not cheat: it lies, or hears nothing
             else:
                 self.complaints += [(dealer, place) for dealer in missed]
         self.check_bound()

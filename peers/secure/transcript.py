@@ -34,6 +34,10 @@ LARGEST_SIZE = 10**9
 _NUMBERS = ("peers", "members", "coalition", "faults", "packing", "repetitions")
 
 
+class _KeyError(Exception):
+    """A transcript's keys are not those that are trusted."""
+
+
 @dataclass(frozen=True, eq=False)
 class Verified:
     """What follows from a transcript.
@@ -110,8 +114,12 @@ def verify_transcript(path: Path, keys: Mapping[str, bytes] | None = None) -> Ve
         lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         ruling, names = _round(lines[0], keys)
         boards = list(_boards(lines[1:], ruling.context.keys))
-    except (UserError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
-        raise UserError(f"{path} is not the transcript of a round ({type(error).__name__}: {error})") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from None
+    except _KeyError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (UserError, ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError) as error:
+        raise UserError(f"{path} is not the whole transcript of a round ({type(error).__name__}: {error})") from None
     aborted, place, sure = "", 0, 0
     most = max(1, len(names) - 2 * ruling.layout.faults)
     try:
@@ -159,9 +167,14 @@ def _round(told: Mapping[str, Any], keys: Mapping[str, bytes] | None) -> tuple[R
     public = {int(peer["number"]): bytes.fromhex(peer["key"]) for peer in told["peers"] if peer["key"] is not None}
     for number, raw in public.items():
         if keys is not None and keys.get(names[number]) != raw:
-            raise ValueError(f"the key of '{names[number]}' is not the one that is known")
+            raise _KeyError(
+                f"the key of '{names[number]}' is not the one that is known: the file is another run's, or somebody "
+                "else signed in its name"
+                if names[number] in keys
+                else f"the key of '{names[number]}' is not known, so nobody can tell who signed in its name"
+            )
     if keys is not None and (missing := sorted(keys.keys() - names.values())):
-        raise ValueError(f"'{missing[0]}', whose key is known, is not among its peers")
+        raise _KeyError(f"'{missing[0]}', whose key is known, is not among its peers")
     if len(set(public.values())) < len(public) or len(set(names.values())) < len(told["peers"]):
         raise ValueError("two peers have the same name, number or key")
     sizes = told["layout"]

@@ -247,16 +247,31 @@ def test_the_secure_protocol_refuses_what_no_rule_can_do(key: str, value: object
     assert words in told
 
 
-@pytest.mark.parametrize("rule", ["rsa", "box-clipping", "norm-bounded-mean", "fltrust", "multi-krum", "median"])
+_READ = {
+    "rsa": {"step_size": 2.0}, "box-clipping": {"radius": 2.0}, "norm-bounded-mean": {"norm": 2.0}, "fltrust": {},
+    "multi-krum": {"norm": 2.0, "num_malicious_nodes": 1}, "median": {"radius": 2.0, "votes": 5},
+}  # fmt: skip
+_OF_RULES = {"step_size": 3.0, "radius": 3.0, "norm": 3.0, "num_malicious_nodes": 2, "votes": 6}
+
+
+@pytest.mark.parametrize("rule", _READ)
 def test_each_secure_rule_and_its_keys_make_another_run(rule: str) -> None:
-    keys = {"rule": rule, "norm": 2.0, "votes": 5, "members": 5, "num_malicious_nodes": 1, "faults": 1, "coalition": 1}
+    keys = {"rule": rule, "members": 5, "faults": 1, "coalition": 1, **_READ[rule]}
     tree = {"protocol": "secure", "clients": [{"count": 12}], "secure": keys}
     one = parse(tree, "here")
     assert parse_toml(one.to_toml()) == one
-    digests = {parse({**tree, "secure": {**keys, **other}}, "here").digest() for other in (
-        {}, {"norm": 3.0}, {"votes": 6}, {"members": 7}, {"num_malicious_nodes": 2},
-    )}  # fmt: skip
-    assert len(digests) == 5
+    others = [{}, {"members": 7}, *({key: value} for key, value in _OF_RULES.items() if key in _READ[rule])]
+    digests = {parse({**tree, "secure": {**keys, **other}}, "here").digest() for other in others}
+    assert len(digests) == len(others)
+
+
+@pytest.mark.parametrize("rule", _READ)
+def test_a_key_that_a_secure_rule_does_not_read_is_refused(rule: str) -> None:
+    for key, value in _OF_RULES.items():
+        if key not in _READ[rule]:
+            told = sentence({"protocol": "secure", "clients": [{"count": 12}], "secure": {"rule": rule, key: value}})
+            assert f"{key} = {value} is for rule = '" in told
+            assert f"'{rule}' does not read it" in told
 
 
 def test_protocols_leave_each_others_digests_alone() -> None:

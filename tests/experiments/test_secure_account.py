@@ -45,7 +45,7 @@ def test_an_account_is_read_as_it_was_told() -> None:
     account = decode_secure_account(told(), "client-2", 1, DESCRIBED)
     assert account.facts.model_dump() == FACTS
     assert account.ledger == STATE.ledger
-    assert account.own() == {1: OWN, 3: OWN | {"examples": 24}}
+    assert account.own() == {1: OWN, 3: OWN | {"examples": 24, "local_updates": 1}}
 
 
 def test_a_line_of_every_round_fits() -> None:

@@ -10,18 +10,22 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from common.errors import UserError
 from experiments import secure_play
 from experiments.secure_node import SecureNode, open_secure_node
 from experiments.secure_peer import run_secure_peer
-from experiments.secure_play import Connected, _caught_up, _entropy, find_place, play_round
+from experiments.secure_play import Connected, _caught_up, _entropy, _play, find_place, play_round
 from peers.neighbours import Unreachable
 from peers.process import Network
-from peers.secure.network import EndedEarlyError
+from peers.secure.network import Carried, EndedEarlyError
+from peers.secure.rounds import RoundResult
+from peers.secure.simulation import Traffic
 from peers.secure.standing import answer
 from peers.secure.state import SecureState
+from peers.secure.vector import size_of
 from peers.wire import RefusedError
 from tests.experiments.secure_peers_fixture import secure_peers
 
@@ -73,6 +77,7 @@ class Others:
         self.start, self.round, self.heard = start, round_, heard
         self.there, self.stuck = set("bcde"), set[str]()
         self.asked: list[str] = []
+        self.lies: dict[str, int] = {}
 
     def state(self, name: str, round_: int) -> SecureState:
         arrays = {key: array + round_ for key, array in self.start.arrays.items()}
@@ -94,7 +99,8 @@ class Others:
             return Unreachable("no answer")
         try:
             before = self.state(name, self.round - 1)
-            return answer(self.state(name, self.round), question, heard=self.heard, before=before)
+            heard = self.lies.get(name, self.heard)
+            return answer(self.state(name, self.round), question, heard=heard, before=before)
         except RefusedError as refused:
             return Unreachable(str(refused))
 
@@ -119,7 +125,7 @@ def long_waits(folder: Path, **changes: float) -> Path:
 
 @pytest.mark.parametrize("stuck", list("bcde"))
 def test_one_that_never_says_where_it_is_keeps_nobody_out(tmp_path: Path, stuck: str) -> None:
-    """By the time that it is given up, the others are rounds further, and have no weights any more of which they told."""
+    """By the time that it is given up, the others are rounds further, and have no more the weights they told of."""
     with open_secure_node(long_waits(tmp_path)) as node:
         others = Others(node.state)
         others.stuck = {stuck}
@@ -137,6 +143,7 @@ def test_who_is_excluded_is_not_asked_and_who_does_not_answer_not_at_once_again(
         find_place(here)
         assert sorted(others.asked[:3]) == ["b", "d", "e"]
         assert "c" not in others.asked
+        assert here.asked_again.keys() == {"d"}
         here.asked_again["d"] = math.inf
         others.asked.clear()
         find_place(here)
@@ -168,6 +175,48 @@ def test_a_peer_that_lost_its_state_says_nothing_in_a_round_in_which_it_was_hear
             with contextlib.suppress(EndedEarlyError):
                 play_round(here)
         assert played == [8]
+
+
+def test_a_lie_that_a_peer_was_heard_costs_it_two_rounds_however_often_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PlayedError(Exception):
+        pass
+
+    def played(*_: Any) -> Any:
+        raise PlayedError
+
+    monkeypatch.setattr(secure_play, "_carried", played)
+    with open_secure_node(long_waits(tmp_path)) as node:
+        others = Others(node.state, round_=6)
+        others.lies = {"e": 10**9}
+        here, _ = connected(node, others)
+        for over in (6, 7, 8):
+            others.round = over
+            find_place(here)
+            assert node.state.round == over
+            assert node.state.begun == 8
+        with pytest.raises(PlayedError):
+            play_round(here)
+        assert node.state.begun == 9
+
+
+def test_a_peer_that_has_played_a_round_asks_no_more_whether_it_was_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_secure_node(long_waits(tmp_path, join_timeout=30.0)) as node:
+        for ended in (None, np.zeros(size_of(node.state.arrays))):
+            result = cast("RoundResult", SimpleNamespace(step=ended, aborted="", outcomes=()))
+            monkeypatch.setattr(secure_play, "_carried", lambda *_, result=result: Carried(result, {}, Traffic()))
+            monkeypatch.setattr(secure_play, "peer_line", lambda name, *_: {"name": name, "reason": ""})
+            monkeypatch.setattr(secure_play, "exclusions", lambda *_: {})
+            monkeypatch.setattr(secure_play, "write_transcripts", lambda *_: None)
+            here, _ = connected(node, Others(node.state, node.state.round))
+            assert _play(here) is not None
+            assert node.sure == (ended is not None)
+        others = Others(node.state, node.state.round)
+        assert _play(connected(node, others)[0]) is not None
+        assert others.asked == []
 
 
 def test_a_peer_that_nearly_nobody_answers_believes_the_one_that_does(

@@ -21,6 +21,7 @@ from peers.secure.layout import committee
 from peers.secure.party import Outcome, Player, play
 from peers.secure.plan import layout_of, members_of
 from peers.secure.rounds import RoundResult
+from peers.secure.ruling import TOO_MANY
 from peers.secure.simulation import simulate
 from peers.secure.transcript import Verified, verify_transcript, write_transcript
 from tests.peers.secure.described import RUN, a_whole_round, agreed_result, described
@@ -278,7 +279,7 @@ SEEN = {  # kind → what is seen of a member that plays so, and of another
     "wrong-checks": ("evidence", ""),  # who is no member opens nothing that could be wrong
     "wrong-sum": ("fingerprints", ""),
     "equivocation": ("checks", "checks"),
-    "false-complaints": ("complaints", ""),
+    "false-complaints": (TOO_MANY, ""),
 }
 
 

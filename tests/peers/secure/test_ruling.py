@@ -23,7 +23,7 @@ from peers.secure.layout import Layout, packed
 from peers.secure.messages import Message
 from peers.secure.party import Outcome, Player, Talk
 from peers.secure.pieces import joined
-from peers.secure.ruling import Ruling
+from peers.secure.ruling import TOO_MANY, Ruling
 from peers.secure.sharing import pack
 from peers.secure.stream import Stream
 from tests.peers.secure.rounds import NINE, SIZE, a_round, agreed, context_of, entropy_of, votes
@@ -461,7 +461,7 @@ def test_complaints_are_counted_dealer_by_dealer(marks: dict[tuple[int, int], in
     counts = {dealer: sum(one == dealer for one, _ in pairs) for dealer in range(9)}
     assert ruling.unheard == [dealer for dealer in range(9) if counts[dealer] > 2]
     assert sorted(ruling.complaints) == sorted(pair for pair in pairs if counts[pair[0]] <= 2)
-    assert ruling.silent == dict.fromkeys(mistaken, "complaints")
+    assert ruling.silent == dict.fromkeys(mistaken, TOO_MANY)
     assert not ruling.culprits
 
 

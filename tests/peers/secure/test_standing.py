@@ -137,9 +137,11 @@ class Hanging(Others):
 def test_who_does_not_answer_holds_up_nobody(hanging: str) -> None:
     """Neither where all are, once enough tell alike, nor for the weights: others have them for two rounds only."""
     others = Hanging(hanging, states())
-    told = ask_standings(
-        others, START, NAMES, 1.0, known=NAMES, enough=lambda told: agreed_standing(told, 1) is not None
-    )
+
+    def is_enough(told: Mapping[str, Standing]) -> bool:
+        return agreed_standing(told, 1) is not None
+
+    told = ask_standings(others, START, NAMES, 1.0, known=NAMES, enough=is_enough)
     agreed = agreed_standing(told, 1)
     assert agreed is not None
     found = taken_over(others, START, agreed[0], NAMES, 1.0, missed, hurry=0.01)
@@ -207,7 +209,7 @@ def test_a_peer_that_lost_its_state_believes_the_one_that_was_ahead_with_it() ->
 
 @pytest.mark.parametrize(("own", "last"), [(0, 3), (1, 3), (2, 2), (5, 2)])
 def test_a_lie_about_it_goes_no_further_than_honest_peers_may_be(own: int, last: int) -> None:
-    """Who has its state is sent into no round that nobody has begun: else one that lies could keep all from the first."""
+    """Who has its state is sent into no round that nobody has begun: else one could keep all from the first."""
     told = {"a": standing(10**9, 10**9), "b": standing(2, 0), "c": standing(2, 0)}
     assert spoken_in(told, faults=1, begun=own) == last
     assert spoken_in({"a": standing(9, 9), "b": standing(0, 0), "c": standing(0, 0)}, faults=1, begun=0) == 0
