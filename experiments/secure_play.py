@@ -24,7 +24,7 @@ from experiments.peer_node import initial
 from experiments.peer_report import Place
 from experiments.root_update import root_update
 from experiments.secure_node import TRANSCRIPTS, SecureNode
-from experiments.secure_rounds import check_skipped, exclusions, own_part, peer_line, write_transcripts
+from experiments.secure_rounds import check_skipped, exclusions, own_part, peer_line, with_names, write_transcripts
 from peers.process import Network
 from peers.secure.cheats import CHEATS
 from peers.secure.deal import Entropy
@@ -126,10 +126,10 @@ def _play(here: Connected) -> dict[str, Any] | None:
     line = {
         "round": number,
         "status": "skipped" if result.step is None else "aggregated",
-        "reason": result.aborted,
+        "reason": with_names(result.aborted, node.names),
         "clients": [
-            peer_line(name, peer, result, state.excluded, failure if peer == node.number else "")
-            for peer, name in node.names.items()
+            peer_line(node.names, peer, result, state.excluded, failure if peer == node.number else "")
+            for peer in node.names
         ],
         "own": own_part(learned, carried.traffic),
         "missed": {node.names[peer]: why for peer, why in carried.missed.items()},

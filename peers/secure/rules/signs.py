@@ -12,6 +12,12 @@ from numpy.typing import NDArray
 from peers.secure.rules.rule import OfSigns
 
 
+def signs(update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
+    """Return 1 and −1 for each number of an update [d]; where it is zero, one of them by lot."""
+    lots = generator.integers(0, 2, update.shape) * 2 - 1
+    return np.where(update > 0, 1, np.where(update < 0, -1, lots))
+
+
 @dataclass(frozen=True)
 class Signs(OfSigns):
     """Votes of 1 and −1.
@@ -25,8 +31,7 @@ class Signs(OfSigns):
 
     def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Return the signs; where a number is zero, one by lot, so that it counts for nothing on average."""
-        lots = generator.integers(0, 2, update.shape) * 2 - 1
-        return np.where(update > 0, 1, np.where(update < 0, -1, lots))
+        return signs(update, generator)
 
     def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
         """Return the mean vote, times the step size."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from peers.secure.rules.rule import OfSigns
+from peers.secure.rules.signs import signs
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,7 @@ class Vote(OfSigns):
 
     def encode(self, update: NDArray[np.float64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Return on which side of the middle each number is; ``update`` counts from there. On it, by lot."""
-        lots = generator.integers(0, 2, update.shape) * 2 - 1
-        return np.where(update > 0, 1, np.where(update < 0, -1, lots))
+        return signs(update, generator)
 
     def decode(self, total: NDArray[np.int64], accepted: float) -> NDArray[np.float64]:
         """Return where the majority wants the middle to go."""
