@@ -134,8 +134,11 @@ def figure(by_peers: Sequence[Sequence[dict[str, Any]]], by_size: Sequence[Seque
             axes.errorbar(x, middle, [middle - low, high - middle], color=FP32, marker="o", label="CPU-s of a peer")
             axes.plot(x, [one[0]["up"] / 1e6 for one in measures], color=INT8, marker="s", label="MB sent by a peer")
             axes.set(xscale="log", yscale="log", xlabel=label)
+            for ticks in (axes.xaxis, axes.yaxis):
+                ticks.set_major_formatter(lambda value, _: f"{value:,g}")
             axes.grid(visible=True, alpha=0.6)
-            axes.legend(frameon=False, labelcolor=INK)
+            axes.legend(frameon=False, labelcolor=INK, loc="upper left")
+            axes.margins(y=0.25)
         told = "What a round of the secure protocol costs a peer, by the number of peers and of weights"
         return str(svg(drawn, "secure-growth", told))
 

@@ -29,6 +29,7 @@ from peers.process import Network
 from peers.secure.cheats import CHEATS
 from peers.secure.deal import Entropy
 from peers.secure.network import Carried, EndedEarlyError, Limits, Post, carry
+from peers.secure.plan import longest_letter
 from peers.secure.rounds import RoundResult, Seat, secure_round
 from peers.secure.standing import Standing, agreed_standing, ask_standings, is_lost, spoken_in, taken_over
 from peers.secure.state import SecureState
@@ -181,7 +182,8 @@ def _carried(
     post = Post(run, node.mailbox, here.network.dialler.letters, node.names, node.number, node.faults, node.heard)
     others = [peer for peer in there if peer != node.number]
     doubted = [peer for peer in others if there[peer] in state.doubted]
-    return carry(steps, post, number, others, limits, doubted=doubted, over=here.over)
+    letter = longest_letter(experiment, size, reference)
+    return carry(steps, post, number, others, limits, doubted=doubted, over=here.over, letter=letter)
 
 
 def _entropy(number: int) -> Entropy:

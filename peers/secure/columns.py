@@ -119,6 +119,14 @@ class Columns:
         """Bytes of a member's part, at most."""
         return SALT_BYTES + max(SEED_BYTES, self.update * self.layout.field.dtype.itemsize) + self.small_bytes
 
+    @property
+    def longest_letter(self) -> int:
+        """Bytes that one peer says to another in one exchange, at most, whoever cheats: passing on for all what up to f
+        members show of up to all dealers' parts, twice, as two messages, and what they opened."""
+        peers, faults = self.layout.peers, max(1, self.layout.faults)
+        opened = peers * (self.scalars + peers) * self.layout.field.dtype.itemsize
+        return 2**20 + 4 * peers * (faults * self.part_bytes + opened)
+
     def blocks(self) -> list[slice]:
         """Return the update's columns, block by block."""
         return [slice(start, min(start + BLOCK, self.update)) for start in range(0, self.update, BLOCK)]

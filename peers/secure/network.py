@@ -122,14 +122,16 @@ def carry(
         doubted: who missed the round before: in the first exchange it is waited for as in any other, and as long as
             ``limits.grace`` where it does not answer.
         over: set by whoever wants this to end early.
-        letter: bytes that a letter may have; of a longer one nothing is kept.
+        letter: bytes that a letter may have, and ``LONGEST_LETTER`` at most; of a longer one nothing is kept.
 
     Raises:
         EndedEarlyError: ``over`` was set.
     """
     inbox = _Inbox(post, round_, others, limits, frozenset(doubted), over or threading.Event())
     for peer in others:
-        threading.Thread(target=_read, args=(inbox, peer, letter), name=f"letters {peer}", daemon=True).start()
+        threading.Thread(
+            target=_read, args=(inbox, peer, min(letter, LONGEST_LETTER)), name=f"letters {peer}", daemon=True
+        ).start()
     traffic, exchange = Traffic(), 0
     try:
         outgoing = next(steps)

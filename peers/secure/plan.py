@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from common.config import Experiment
 from common.errors import UserError
+from peers.secure.columns import Columns
 from peers.secure.context import Context
 from peers.secure.field import LARGE, SMALL
 from peers.secure.labels import COMMITTEE
@@ -48,6 +49,14 @@ def check_size(experiment: Experiment, size: int) -> None:
     """Refuse a rule that cannot be computed on updates of ``size`` numbers, before hours are spent: UserError."""
     for rule in rules_of(experiment, np.ones(size)):
         rule.terms(layout_of(experiment), size)
+
+
+def longest_letter(experiment: Experiment, size: int, reference: NDArray[np.float64] | None = None) -> int:
+    """Return the bytes that one peer says to another in one exchange, at most; the rest as for ``rules_of``."""
+    layout = layout_of(experiment)
+    return max(
+        Columns(layout, size, rule.terms(layout, size)).longest_letter for rule in rules_of(experiment, reference)
+    )
 
 
 def members_of(context: Context, layout: Layout, peers: int) -> tuple[int, ...]:

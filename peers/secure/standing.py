@@ -132,7 +132,7 @@ def spoken_in(first: Mapping[str, Standing], faults: int, begun: int) -> int:
     round more is believed: some honest peers may be one ahead. What comes of a lie is that these two are sat out.
 
     Args:
-        first: what each other peer said first to this process; so, a peer that lies can do it once only.
+        first: what each other peer said first to this process, so that one that lies can do so once only.
         faults: f.
         begun: the last round in which the peer has spoken by its own state.
     """

@@ -9,11 +9,15 @@ from hypothesis import strategies as st
 
 from peers.secure import columns as sizes
 from peers.secure.ball import Ball
+from peers.secure.broadcast import Outgoing
+from peers.secure.cheats import CHEATS, Halves
 from peers.secure.columns import Columns
 from peers.secure.field import LARGE, SMALL
 from peers.secure.layout import Layout, committee, packed
+from peers.secure.party import Player, play
+from peers.secure.simulation import simulate
 from peers.secure.terms import Terms
-from tests.peers.secure.rounds import NINE
+from tests.peers.secure.rounds import NINE, context_of, entropy_of, keys_of, votes
 
 ALL = [
     NINE,
@@ -134,3 +138,29 @@ def test_bytes_are_counted_by_the_formula(layout: Layout, size: int) -> None:
     columns, element = Columns(layout, size), 4 if layout.field is SMALL else 8
     assert columns.small_bytes == element * columns.small
     assert columns.part_bytes == 32 + max(32, element * columns.update) + columns.small_bytes
+
+
+@pytest.mark.parametrize(
+    "cheat", [None, *CHEATS.values(), Halves], ids=lambda cheat: getattr(cheat, "__name__", "nobody")
+)
+@pytest.mark.parametrize("size", [1, 400, 30_000])
+def test_no_letter_is_longer_than_the_longest(cheat: type[Player] | None, size: int) -> None:
+    columns, found = Columns(NINE, size), [0]
+    keys, context, told = keys_of(9), context_of(9), votes(9, size)
+
+    def listen(exchange: int, sender: int, outgoing: Outgoing) -> Outgoing:
+        found[0] = max([found[0], *map(len, outgoing.values())])
+        return outgoing
+
+    cheats = {} if cheat is None else {2: cheat, 6: cheat}
+    simulate(
+        {
+            peer: play(
+                peer, keys[peer], context, columns, tuple(range(9)), SMALL.elements(told[peer]), entropy_of(peer),
+                cheats.get(peer),
+            )
+            for peer in range(9)
+        },
+        listen,
+    )  # fmt: skip
+    assert found[0] <= columns.longest_letter - 2**20 * (size > 1000)
