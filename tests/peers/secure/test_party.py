@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from peers.secure.ball import ball, bound_for
 from peers.secure.cheats import (
     Crooked,
     FalseComplainer,
@@ -12,9 +13,10 @@ from peers.secure.cheats import (
     TwoTongues,
     Withholder,
 )
-from peers.secure.field import SMALL
+from peers.secure.field import LARGE, SMALL
 from peers.secure.layout import packed
 from peers.secure.party import Outcome, Player
+from peers.secure.terms import SIGNS, Terms
 from tests.peers.secure.rounds import NINE, a_round, agreed, votes
 
 
@@ -144,3 +146,17 @@ def test_what_is_said_differs_from_round_to_round() -> None:
     assert np.array_equal(agreed(a_round(seed=1)).sum, agreed(a_round(seed=2)).sum)  # type: ignore[arg-type]
     assert agreed(a_round(seed=1)).ruling.head != agreed(a_round(seed=2)).ruling.head
     assert NINE.packing == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lengths", [False, True], ids=["votes", "lengths"])
+def test_no_honest_peer_is_refused_in_ten_thousand_deals(lengths: bool) -> None:
+    """Two thousand rounds of five peers; each round has other randomness, and so other challenges."""
+    layout = packed(5, faults=1, coalition=1, field=LARGE if lengths else SMALL)
+    terms = Terms(ball(layout, 6, bound_for(6))) if lengths else SIGNS
+    for seed in range(2000):
+        told = votes(5, 6, seed) * (seed % 100 if lengths else 1)
+        outcome = a_round(layout, updates=told, seed=seed, terms=terms)[seed % 5]
+        assert outcome.sum is not None
+        assert outcome.ruling.dealers == [0, 1, 2, 3, 4]
+        assert not outcome.ruling.culprits
