@@ -152,9 +152,7 @@ def attendance_notes(folder: RunFolder) -> list[dict[str, Any]]:
     sentences = []
     skipped = [line for line in lines if line["status"] == "skipped"]
     if skipped:
-        sentences.append(
-            f"{len(skipped)} of {len(lines)} rounds were skipped, the last because of {skipped[-1]['reason']}"
-        )
+        sentences.append(f"{len(skipped)} of {len(lines)} rounds were skipped, the last: {skipped[-1]['reason']}")
     for name in dict.fromkeys(client["name"] for line in lines for client in line["clients"]):
         entries = [client for line in lines for client in line["clients"] if client["name"] == name]
         failed = [client for client in entries if client["status"] != "accepted"]
