@@ -18,43 +18,35 @@ KNOWN = bytes(32)
 """What stands for a beacon where nobody draws one, and for a key where nothing is sealed."""
 
 
-class Opening(Player):
-    """Opens, in place of a check's numbers, such as anybody's update would give."""
-
-    def where(self) -> slice:
-        """Return the places of the check's numbers."""
-        raise NotImplementedError
-
-    def scalars(self) -> Elements | None:
-        """Return zeros in these places."""
-        numbers = super().scalars()
-        if numbers is not None:
-            numbers[:, self.where()] = 0
-        return numbers
-
-
-class NoDegreeCheck(Opening):
+class NoDegreeCheck(Player):
     """Never looks at whether shares are on polynomials of the right degree."""
 
-    def where(self) -> slice:
-        """Return the first ones."""
-        return slice(0, self.columns.opened_zeros.start)
+    def scalars(self) -> Elements | None:
+        """Return zeros in place of the first numbers."""
+        return _zeroed(super().scalars(), slice(0, self.columns.opened_zeros.start))
 
 
-class NoZeroCheck(Opening):
+class NoZeroCheck(Player):
     """Never looks at whether numbers are 1 or −1; in a ball, whether the slack is dealt in bits."""
 
-    def where(self) -> slice:
-        """Return those of zeros."""
-        return self.columns.opened_zeros
+    def scalars(self) -> Elements | None:
+        """Return zeros in place of those that must vanish, which honest deals give, too."""
+        return _zeroed(super().scalars(), self.columns.opened_zeros)
 
 
-class NoProjections(Opening):
+class NoProjections(Player):
     """Never looks at projections."""
 
-    def where(self) -> slice:
-        """Return theirs."""
-        return self.columns.opened_projections
+    def scalars(self) -> Elements | None:
+        """Return zeros in place of theirs, which are in range."""
+        return _zeroed(super().scalars(), self.columns.opened_projections)
+
+
+def _zeroed(numbers: Elements | None, where: slice) -> Elements | None:
+    """Put what passes for anybody's update in place of a check's numbers."""
+    if numbers is not None:
+        numbers[:, where] = 0
+    return numbers
 
 
 class NoSumCheck(Player):
