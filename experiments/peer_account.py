@@ -6,7 +6,7 @@ stands for anybody but its sender.
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, StringConstraints, ValidationError
 
@@ -82,11 +82,19 @@ class Line(Section):
     seconds: Annotated[float, Field(ge=0, le=LONGEST_TURN)]
 
 
-class Account(Section):
-    """All of it."""
+class Told(Section):
+    """What a peer of any protocol tells: who it is, and its privacy ledger."""
 
     facts: Facts
     ledger: str
+
+
+AnyAccount = TypeVar("AnyAccount", bound=Told)
+
+
+class Account(Told):
+    """All of it."""
+
     lines: tuple[Line, ...]
 
 
@@ -102,6 +110,36 @@ def encode_account(facts: dict[str, Any], state: State) -> bytes:
     return json.dumps(told, sort_keys=True, ensure_ascii=False).encode(errors="replace")
 
 
+def read_account(
+    kind: type[AnyAccount], told: bytes, limit: int, sender: str, number: int
+) -> tuple[AnyAccount, Ledger]:
+    """Read what a peer tells of itself, and its privacy ledger; what its lines say is not looked at.
+
+    Args:
+        kind: what it must be.
+        told: what came, of any content.
+        limit: bytes that are read at most.
+        sender, number: whose account it must be.
+
+    Raises:
+        RefusedError: no honest peer tells this of itself.
+    """
+    if len(told) > limit:
+        raise RefusedError(f"its account has {len(told)} bytes; at most {limit} are read")
+    try:
+        account = kind.model_validate_json(told)
+        ledger = Ledger.from_json(account.ledger) if account.ledger else Ledger()
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RefusedError(f"its account cannot be read: {short(place, 80)}: {short(first['msg'])}") from None
+    except (UserError, RecursionError) as error:
+        raise RefusedError(f"its account cannot be read: {short(str(error))}") from None
+    if (account.facts.name, account.facts.number) != (sender, number):
+        raise RefusedError("its account is that of another peer")
+    return account, ledger
+
+
 def decode_account(told: bytes, sender: str, number: int, experiment: Experiment) -> Account:
     """Read the account of the peer with this name and number.
 
@@ -113,19 +151,7 @@ def decode_account(told: bytes, sender: str, number: int, experiment: Experiment
     Raises:
         RefusedError: no honest peer tells this of itself.
     """
-    if len(told) > (limit := account_limit(experiment)):
-        raise RefusedError(f"its account has {len(told)} bytes; at most {limit} are read")
-    try:
-        account = Account.model_validate_json(told)
-        ledger = Ledger.from_json(account.ledger) if account.ledger else Ledger()
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RefusedError(f"its account cannot be read: {short(place, 80)}: {short(first['msg'])}") from None
-    except (UserError, RecursionError) as error:
-        raise RefusedError(f"its account cannot be read: {short(str(error))}") from None
-    if (account.facts.name, account.facts.number) != (sender, number):
-        raise RefusedError("its account is that of another peer")
+    account, ledger = read_account(Account, told, account_limit(experiment), sender, number)
     if any(line.peer != sender or line.turn != turn for turn, line in enumerate(account.lines, start=1)):
         raise RefusedError("its account does not tell its own turns one after the other")
     _check_turns(account, ledger, experiment)

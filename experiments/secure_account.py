@@ -3,15 +3,14 @@
 import json
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from common.config import Experiment
-from common.errors import UserError
-from common.privacy import ENTRIES_PER_ROUND, Ledger
+from common.privacy import ENTRIES_PER_ROUND
 from common.section import Section
-from experiments.peer_account import ACCOUNT_LIMIT, OF_ENTRY, OF_FACTS, Facts, Metric, Name, Whole
+from experiments.peer_account import ACCOUNT_LIMIT, OF_ENTRY, OF_FACTS, Metric, Name, Told, Whole, read_account
 from peers.secure.state import SecureState
-from peers.wire import RefusedError, short
+from peers.wire import RefusedError
 
 _OF_ROUND = 3_000
 
@@ -26,11 +25,9 @@ class OwnRound(Section):
     bytes_down: Whole
 
 
-class SecureAccount(Section):
+class SecureAccount(Told):
     """All of it."""
 
-    facts: Facts
-    ledger: str
     lines: tuple[OwnRound, ...]
 
     def own(self) -> dict[int, dict[str, Any]]:
@@ -67,19 +64,7 @@ def decode_secure_account(told: bytes, sender: str, number: int, experiment: Exp
     Raises:
         RefusedError: no honest peer tells this of itself.
     """
-    if len(told) > (limit := secure_account_limit(experiment)):
-        raise RefusedError(f"its account has {len(told)} bytes; at most {limit} are read")
-    try:
-        account = SecureAccount.model_validate_json(told)
-        ledger = Ledger.from_json(account.ledger) if account.ledger else Ledger()
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RefusedError(f"its account cannot be read: {short(place, 80)}: {short(first['msg'])}") from None
-    except (UserError, RecursionError) as error:
-        raise RefusedError(f"its account cannot be read: {short(str(error))}") from None
-    if (account.facts.name, account.facts.number) != (sender, number):
-        raise RefusedError("its account is that of another peer")
+    account, ledger = read_account(SecureAccount, told, secure_account_limit(experiment), sender, number)
     rounds, numbers = experiment.federation.rounds, [line.round for line in account.lines]
     if numbers != sorted(set(numbers)) or not set(numbers) <= set(range(1, rounds + 1)):
         raise RefusedError("its account tells of rounds that the run does not have, or not one after the other")

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from experiments.study.claims import Verdict, judge
 from experiments.study.claims_braintorrent import BRAINTORRENT_CLAIMS
-from experiments.study.claims_page import SHOW, banner, sections, summary, what_was_run
+from experiments.study.claims_page import SHOW, whole_page
 from experiments.study.results import Result
 
 RULES = """
@@ -43,20 +43,7 @@ def braintorrent_page(
         level: what a heading begins with.
     """
     verdicts = judge(results, {}, command, BRAINTORRENT_CLAIMS)
-    parts = [
-        f"{level} Verdict",
-        banner(results),
-        *answers(verdicts),
-        summary(verdicts),
-        RULES,
-        f"{level} What was run",
-        *what_was_run(results, scale),
-        f"{level} The claims, one by one",
-        *sections(verdicts),
-        f"{level} Read with care",
-        CAVEATS,
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return whole_page(verdicts, results, scale, RULES, CAVEATS, level, answers(verdicts))
 
 
 def answers(verdicts: Sequence[Verdict]) -> list[str]:

@@ -11,8 +11,17 @@ from functools import partial
 from statistics import mean
 
 from experiments.study.claims import Claim
-from experiments.study.deciding import TAIL, Band, average, bounds, largest, smallest
-from experiments.study.evidence import Evidence, Finding, Numbers, Part, minus
+from experiments.study.deciding import TAIL, Band, average, bounds, largest
+from experiments.study.evidence import (
+    Evidence,
+    Finding,
+    Numbers,
+    Part,
+    finding,
+    largest_of,
+    minus,
+    smallest_of,
+)
 from experiments.study.outcome import (
     ABOUT,
     ACCURACY,
@@ -78,7 +87,7 @@ def against_fedavg(
             nearest = min(others, key=lambda one: abs(one - 1))
             left.append(f"{label_of(ours)} ({nearest:.2f} times {method}'s)")
     note = f"Left out, because FedAvg's bytes are not {method}'s {_EQUAL_BYTES}: {'; '.join(left)}."
-    return Finding(_finding(parts, overall).ours, tuple(parts), notes=(note,) if left else ())
+    return Finding(finding(parts, overall).ours, tuple(parts), notes=(note,) if left else ())
 
 
 def below_pooled(evidence: Evidence, *, task: str, overall: Summary) -> Finding:
@@ -91,7 +100,7 @@ def below_pooled(evidence: Evidence, *, task: str, overall: Summary) -> Finding:
             if alike:
                 beside = {POOLED: _scores(pooled), BRAINTORRENT: _scores(ours), "its own models": _own(ours)}
                 parts.append(_part(ours, minus(_scores(pooled), _scores(ours)), beside, pooled))
-    return _finding(parts, overall)
+    return finding(parts, overall)
 
 
 def against_alone(evidence: Evidence, *, task: str) -> Finding:
@@ -103,7 +112,7 @@ def against_alone(evidence: Evidence, *, task: str) -> Finding:
             if same_place(ours, alone) and ours.way.updates == alone.way.updates:
                 beside = {"its own models": _own(ours), ALONE: _scores(alone)}
                 parts.append(_part(ours, minus(_own(ours), _scores(alone)), beside, alone))
-    return _finding(parts, _smallest)
+    return finding(parts, smallest_of)
 
 
 def cost_of_hardening(evidence: Evidence) -> Finding:
@@ -115,7 +124,7 @@ def cost_of_hardening(evidence: Evidence) -> Finding:
             if is_hardened(hardened) and same_place(ours, hardened) and ours.way.updates == hardened.way.updates:
                 beside = {BRAINTORRENT: _scores(ours), "hardened": _scores(hardened)}
                 parts.append(_part(hardened, minus(_scores(ours), _scores(hardened)), beside, ours))
-    return _finding(parts, _largest)
+    return finding(parts, largest_of)
 
 
 def harm(evidence: Evidence, *, hardened: bool, overall: Summary) -> Finding:
@@ -137,7 +146,7 @@ def harm(evidence: Evidence, *, hardened: bool, overall: Summary) -> Finding:
             if alike and not before.way.abuse and same_place(before, abused):
                 beside = {"nobody": _scores(before), "one peer": _scores(abused), "honest peers' own": _own(abused)}
                 parts.append(_part(abused, minus(_scores(before), _scores(abused)), beside, before))
-    return _finding(parts, overall)
+    return finding(parts, overall)
 
 
 def holds_best(evidence: Evidence) -> Finding:
@@ -147,7 +156,7 @@ def holds_best(evidence: Evidence) -> Finding:
     itself. An abuse with a single repeat does not count. The rule is chosen by the same numbers, so that the loss seen
     is biased downwards; the interval allows for that.
     """
-    found = harm(evidence, hardened=True, overall=_largest)
+    found = harm(evidence, hardened=True, overall=largest_of)
     rules: dict[str, dict[str, list[list[float]]]] = {}
     for part in found.parts:
         if len(part.numbers) > 1:
@@ -168,7 +177,7 @@ def holds_best(evidence: Evidence) -> Finding:
             f"loss seen is biased downwards. The interval is not: its upper end holds for all {len(rules)} rules at "
             "once (Bonferroni), its lower end is that of whichever rule may lose least to all that it met."
         )
-    published = harm(evidence, hardened=False, overall=_largest)
+    published = harm(evidence, hardened=False, overall=largest_of)
     tried = [part.label.partition(_ABUSED)[2] for part in (*published.parts, *found.parts)]
     if missed := [abuse for abuse in dict.fromkeys(tried) if abuse not in rules[best]]:
         notes.append(f"It says nothing of what {best} did not meet twice: {listed(missed)}.")
@@ -234,18 +243,6 @@ def label_of(one: Trained) -> str:
     return place + (_ABUSED + one.way.abuse if one.way.abuse else "")
 
 
-def _finding(parts: Sequence[Part], overall: Summary) -> Finding:
-    return Finding(overall([part.numbers for part in parts]), tuple(parts))
-
-
-def _smallest(settings: Sequence[Numbers]) -> Estimate | None:
-    return smallest([list(numbers.values()) for numbers in settings])
-
-
-def _largest(settings: Sequence[Numbers]) -> Estimate | None:
-    return largest([list(numbers.values()) for numbers in settings])
-
-
 @dataclass(frozen=True)
 class _Task:
     """A task as claims speak of it."""
@@ -269,7 +266,7 @@ def _about(task: _Task) -> tuple[Claim, ...]:
         }[equal]
         for key, where, overall, paired in (
             ("average", "on average", average, "mean over settings"),
-            ("everywhere", "in every setting", _smallest, "smallest over settings"),
+            ("everywhere", "in every setting", smallest_of, "smallest over settings"),
         ):
             claims.append(
                 Claim(
@@ -294,7 +291,7 @@ def _about(task: _Task) -> tuple[Claim, ...]:
     )  # fmt: skip
     for key, where, overall, paired in (
         ("average", "on average", average, "mean over settings"),
-        ("everywhere", "in every setting", _largest, "largest over settings"),
+        ("everywhere", "in every setting", largest_of, "largest over settings"),
     ):
         claims.append(
             Claim(
@@ -325,7 +322,7 @@ BRAINTORRENT_CLAIMS: tuple[Claim, ...] = (
         "clean test score of the aggregated model (fp32) without a misbehaving peer minus that with one; largest over "
         "abuses and settings, of the protocol as published",
         "“Harm” is read as: more than five points", Band(HARM, None, strict=True), "points", STUDY,
-        partial(harm, hardened=False, overall=_largest),
+        partial(harm, hardened=False, overall=largest_of),
     ),
     Claim(
         "hardening-cost", "Hardened rules cost little where nobody misbehaves", "not tried (our question)",

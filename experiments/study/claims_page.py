@@ -85,6 +85,27 @@ def claims_page(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def whole_page(
+    verdicts: Sequence[Verdict], results: Sequence[Result], scale: str, rules: str, caveats: str, level: str,
+    answers: Sequence[str] = (),
+) -> str:  # fmt: skip
+    """Return a page of verdicts with everything that belongs to them; ``answers`` stand above all."""
+    parts = [
+        f"{level} Verdict",
+        banner(results),
+        *answers,
+        summary(verdicts),
+        rules,
+        f"{level} What was run",
+        *what_was_run(results, scale),
+        f"{level} The claims, one by one",
+        *sections(verdicts),
+        f"{level} Read with care",
+        caveats,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
 def banner(results: Sequence[Result]) -> str:
     """Return the warning that stands above verdicts on synthetic data; empty where all data are real."""
     synthetic = sorted({result.setting.data for result in results if result.manifest.get("data", {}).get("synthetic")})

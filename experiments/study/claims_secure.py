@@ -12,8 +12,17 @@ from typing import Literal
 
 from common.config import Experiment
 from experiments.study.claims import Claim
-from experiments.study.deciding import Band, average, largest, smallest
-from experiments.study.evidence import Evidence, Finding, Numbers, Part, minus
+from experiments.study.deciding import Band, average
+from experiments.study.evidence import (
+    Evidence,
+    Finding,
+    Numbers,
+    Part,
+    finding,
+    largest_of,
+    minus,
+    smallest_of,
+)
 from experiments.study.outcome import Trained, same_place, score, trained
 from experiments.study.results import Estimate, Result, values
 from experiments.study.way import BRAINTORRENT, FEDAVG
@@ -88,7 +97,7 @@ def loss_to_cheaters(
         for before in cells:
             if not cheated(before) and poisoned(before) == poisoned(abused) and _alike(before, abused):
                 parts.append(_part(abused, before, "without", "with"))
-    return _finding(parts, overall)
+    return finding(parts, overall)
 
 
 def loss_to_poisoners(evidence: Evidence, *, methods: Kind, share: float, overall: Summary) -> Finding:
@@ -101,7 +110,7 @@ def loss_to_poisoners(evidence: Evidence, *, methods: Kind, share: float, overal
         for before in cells:
             if poisoned(before) == 0 and _alike(before, abused):
                 parts.append(_part(abused, before, "without", "with"))
-    return _finding(parts, overall)
+    return finding(parts, overall)
 
 
 def above_fedavg(evidence: Evidence, *, share: float, overall: Summary, sign: int = 1) -> Finding:
@@ -118,7 +127,7 @@ def above_fedavg(evidence: Evidence, *, share: float, overall: Summary, sign: in
                 beside = {"secure": _scores(ours), FEDAVG: _scores(theirs)}
                 numbers = minus(_scores(first), _scores(second))
                 parts.append(Part(label_of(ours), numbers, beside, (*ours.results, *theirs.results)))
-    return _finding(parts, overall)
+    return finding(parts, overall)
 
 
 def label_of(one: Trained) -> str:
@@ -155,18 +164,6 @@ def _scores(one: Trained) -> Numbers:
     return values(one.results, value)
 
 
-def _finding(parts: Sequence[Part], overall: Summary) -> Finding:
-    return Finding(overall([part.numbers for part in parts]), tuple(parts))
-
-
-def _smallest(settings: Sequence[Numbers]) -> Estimate | None:
-    return smallest([list(numbers.values()) for numbers in settings])
-
-
-def _largest(settings: Sequence[Numbers]) -> Estimate | None:
-    return largest([list(numbers.values()) for numbers in settings])
-
-
 _OURS = "not tried (our question)"
 _CLAIMED = "claimed"
 _TRIED = "10 of 20 malicious; by which attacks is not known to us"
@@ -192,7 +189,7 @@ def _of_poisoners(share: float, words: str) -> tuple[Claim, ...]:
             Claim(
                 f"{key}-poisoners-{round(100 * share)}", f"{name} {words} poisoners", paper,
                 _quantity(who, "largest over rules and data"), _HOLDS, Band(None, HARM), "points", STUDY,
-                partial(loss_to_poisoners, methods=methods, share=share, overall=_largest),
+                partial(loss_to_poisoners, methods=methods, share=share, overall=largest_of),
             )
         )  # fmt: skip
     return tuple(claims)
@@ -203,38 +200,38 @@ SECURE_CLAIMS: tuple[Claim, ...] = (
         "server-ruins", "A server that cheats harms every federation that it serves, whatever rule it says it follows",
         _OURS, _quantity("a server that flips the sign of each step", "smallest over rules and data"), _IS_HARM,
         Band(HARM, None, strict=True), "points", STUDY,
-        partial(loss_to_cheaters, methods=of_server, poisoners="none", overall=_smallest),
+        partial(loss_to_cheaters, methods=of_server, poisoners="none", overall=smallest_of),
     ),
     Claim(
         "peers-ruin-braintorrent", "A fifth of the peers, cheating, harms BrainTorrent as published", _OURS,
         _quantity("peers that give away a wrong model", "largest over abuses and data"), _IS_HARM,
         Band(HARM, None, strict=True), "points", STUDY,
-        partial(loss_to_cheaters, methods=of_braintorrent, poisoners="none", overall=_largest),
+        partial(loss_to_cheaters, methods=of_braintorrent, poisoners="none", overall=largest_of),
     ),
     Claim(
         "hardened-withstands", "Hardened BrainTorrent withstands them", _OURS,
         _quantity("peers that give away a wrong model", "largest over abuses and data"), _HOLDS, Band(None, HARM),
-        "points", STUDY, partial(loss_to_cheaters, methods=of_hardened, poisoners="none", overall=_largest),
+        "points", STUDY, partial(loss_to_cheaters, methods=of_hardened, poisoners="none", overall=largest_of),
     ),
     Claim(
         "secure-withstands", "The secure protocol withstands as many cheating aggregators as it is set for", _CLAIMED,
         _quantity("f peers that cheat in dealing and aggregating", "largest over rules, ways to cheat and data"),
         _HOLDS, Band(None, HARM), "points", STUDY,
-        partial(loss_to_cheaters, methods=of_secure, poisoners="none", overall=_largest),
+        partial(loss_to_cheaters, methods=of_secure, poisoners="none", overall=largest_of),
     ),
     Claim(
         "secure-at-once", "The same where those who cheat are among 30 % poisoners", _CLAIMED,
         _quantity("f of the poisoners cheating, too, 30 % of all poisoning in both cases",
                   "largest over rules and data"),
         _HOLDS, Band(None, HARM), "points", STUDY,
-        partial(loss_to_cheaters, methods=of_secure, poisoners="cheaters", overall=_largest),
+        partial(loss_to_cheaters, methods=of_secure, poisoners="cheaters", overall=largest_of),
     ),
     Claim(
         "secure-beside", "The same where those who cheat had honest records, beside 30 % poisoners", _OURS,
         _quantity("f others that cheat, 30 % of all poisoning in both cases", "largest over rules and data")
         + "; once they are excluded, the poisoners are 37.5 % of the rest",
         _HOLDS, Band(None, HARM), "points", STUDY,
-        partial(loss_to_cheaters, methods=of_secure, poisoners="others", overall=_largest),
+        partial(loss_to_cheaters, methods=of_secure, poisoners="others", overall=largest_of),
     ),
     *_of_poisoners(0.3, "30 %"),
     *_of_poisoners(0.5, "50 %"),
@@ -250,6 +247,6 @@ SECURE_CLAIMS: tuple[Claim, ...] = (
         "clean test accuracy (fp32) of FedAvg minus the secure protocol's, nobody cheating or poisoning; largest over "
         "rules and data",
         "“Little” is read as: at most two points", Band(None, CLOSE), "points", STUDY,
-        partial(above_fedavg, share=0.0, overall=_largest, sign=-1),
+        partial(above_fedavg, share=0.0, overall=largest_of, sign=-1),
     ),
 )  # fmt: skip

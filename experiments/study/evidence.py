@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from math import isclose
 from typing import Any
 
+from experiments.study.deciding import largest, smallest
 from experiments.study.results import Estimate, Result, values
 from experiments.study.setting import Setting
 from experiments.study.trial import Trial, trial_of
@@ -72,6 +73,21 @@ class Evidence:
 
     results: Sequence[Result]
     facts: Mapping[str, Any]
+
+
+def finding(parts: Sequence[Part], overall: Callable[[Sequence[Numbers]], Estimate | None]) -> Finding:
+    """Return what settings come to together."""
+    return Finding(overall([part.numbers for part in parts]), tuple(parts))
+
+
+def smallest_of(settings: Sequence[Numbers]) -> Estimate | None:
+    """Return the smallest over settings (``deciding.smallest``)."""
+    return smallest([list(numbers.values()) for numbers in settings])
+
+
+def largest_of(settings: Sequence[Numbers]) -> Estimate | None:
+    """Return the largest over settings (``deciding.largest``)."""
+    return largest([list(numbers.values()) for numbers in settings])
 
 
 def clean_groups(results: Iterable[Result]) -> dict[Setting, tuple[Result, ...]]:

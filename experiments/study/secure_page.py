@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from experiments.study.braintorrent_page import RULES
 from experiments.study.claims import judge
-from experiments.study.claims_page import banner, sections, summary, what_was_run
+from experiments.study.claims_page import whole_page
 from experiments.study.claims_secure import SECURE_CLAIMS
 from experiments.study.results import Result
 
@@ -35,16 +35,4 @@ def secure_page(results: Sequence[Result], scale: str, command: Callable[[str], 
         level: what a heading begins with.
     """
     verdicts = judge(results, {}, command, SECURE_CLAIMS)
-    parts = [
-        f"{level} Verdict",
-        banner(results),
-        summary(verdicts),
-        RULES,
-        f"{level} What was run",
-        *what_was_run(results, scale),
-        f"{level} The claims, one by one",
-        *sections(verdicts),
-        f"{level} Read with care",
-        CAVEATS,
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return whole_page(verdicts, results, scale, RULES, CAVEATS, level)
