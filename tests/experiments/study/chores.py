@@ -30,6 +30,10 @@ def chore(arguments: dict[str, Any]) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "wait":
             time.sleep(arguments["seconds"])
+        case "meet":
+            while max(map(len, together(folder))) < 2:  # however slowly the second of all comes
+                time.sleep(0.02)
+            time.sleep(arguments["seconds"])  # so that a third would be seen
         case "wait for":
             (folder / f"{name}.host").write_text(str(os.getppid()))
             while not Path(arguments["file"]).exists():

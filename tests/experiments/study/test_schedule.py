@@ -139,7 +139,7 @@ def test_on_ray_failures_are_told_and_a_lost_worker_costs_one_more_attempt(
 
 @pytest.mark.processes
 def test_tasks_that_run_together_never_need_more_than_the_memory(tmp_path: Path, said: list[str]) -> None:
-    tasks = [task(tmp_path, f"small {number}", kind="wait", seconds=0.2, memory=40) for number in range(8)]
+    tasks = [task(tmp_path, f"small {number}", kind="meet", seconds=0.2, memory=40) for number in range(8)]
     tasks += [task(tmp_path, "large", kind="wait", seconds=0.3, memory=101)]
     outcomes = run_tasks(tasks, chore, cores=4, memory=100)
     assert all(outcome.failure is None for outcome in outcomes)
