@@ -37,9 +37,8 @@ format: $(VENV)/.installed-dev  ## format the code
 
 bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about 40 minutes)
 	$(RUN_ENV) $(BIN)/python -m experiments.bench
-	$(RUN_ENV) $(BIN)/python -m experiments.bench_study
-	$(RUN_ENV) $(BIN)/python -m experiments.bench_peers
-	$(RUN_ENV) $(BIN)/python -m experiments.bench_secure
+	$(RUN_ENV) $(BIN)/python -m experiments.bench.peers
+	$(RUN_ENV) $(BIN)/python -m experiments.bench.secure
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

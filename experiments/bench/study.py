@@ -1,4 +1,4 @@
-"""``python -m experiments.bench_study``: how busy a study keeps the cores, and how fast it is beside ``flwr run``.
+"""``python -m experiments.bench.study``: how busy a study keeps the cores, and how fast it is beside ``flwr run``.
 
 The same cells, federations that differ in their seed alone, are trained as a study trains them, and some of them again
 one by one with Flower's own simulation command, in one run. Each cell's model must be equal both ways, bit for bit.
@@ -123,7 +123,7 @@ def models_equal(experiments: Sequence[Experiment], study: Path, flower: Path) -
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run both sides once and print two tables."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench_study", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench.study", description=__doc__)
     parser.add_argument("--cells", type=int, default=20, help="cells of the study")
     parser.add_argument("--flower", type=int, default=3, help="so many of them one by one with flwr run, too")
     parser.add_argument("--records", type=int, default=1200, help="training images of a cell")

@@ -1,4 +1,4 @@
-"""``python -m experiments.bench_peers``: what a local update costs with peers, with a server, and with p2pfl.
+"""``python -m experiments.bench.peers``: what a local update costs with peers, with a server, and with p2pfl.
 
 Four tables, each in one run with its sides in turn: the same data, network, local training and number of local updates
 in one process and in real processes; how the costs of a local update grow with the number of peers; and what Ray saves
@@ -33,8 +33,8 @@ from rich.table import Table
 from common.config import Experiment, parse
 from common.data import normalisation, partition, prepare
 from common.errors import UserError
-from experiments.bench_federation import FLOWER, Cost
-from experiments.p2pfl_environment import ROOT, VERSION, p2pfl_python
+from experiments.bench.one_federation import FLOWER, Cost
+from experiments.bench.p2pfl_environment import ROOT, VERSION, p2pfl_python
 from server.federation import initial_model
 from server.provenance import machine
 
@@ -106,9 +106,8 @@ def ours(experiment: Experiment, runner: str) -> Side:
         file, runs = place / "bench.toml", place / "runs"
         file.write_text(experiment.to_toml(), encoding="utf-8")
         runs.mkdir()
-        return Cost(
-            **_answer([sys.executable, "-m", "experiments.bench_federation", *map(str, (file, runs)), runner], place)
-        )
+        command = [sys.executable, "-m", "experiments.bench.one_federation", str(file), str(runs), runner]
+        return Cost(**_answer(command, place))
 
     return Side(run, experiment.digest(federation_only=True))
 
@@ -127,7 +126,7 @@ def p2pfl(python: Path, experiment: Experiment, *, protocol: str, waits: str) ->
         file = place / "bench.npz"
         write_arrays_for(experiment, file)
         options = ["--protocol", protocol, "--waits", waits]
-        told = _answer([str(python), "-m", "experiments.bench_p2pfl", str(file), *options], place)
+        told = _answer([str(python), "-m", "experiments.bench.p2pfl", str(file), *options], place)
         known = {one.name for one in fields(Cost)}
         return Cost(**{key: value for key, value in told.items() if key in known})
 
@@ -234,7 +233,7 @@ def spread(values: Sequence[float]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run all comparisons and print three tables."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench_peers", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench.peers", description=__doc__)
     parser.add_argument("--peers", type=int, default=4, help="of the comparison")
     parser.add_argument("--rounds", type=int, default=5, help="local updates of each peer, on average; at least 3")
     parser.add_argument("--records", type=int, default=64, help="training images of each peer")

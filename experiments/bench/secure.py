@@ -1,4 +1,4 @@
-"""``python -m experiments.bench_secure``: what the secure protocol costs, and how that grows.
+"""``python -m experiments.bench.secure``: what the secure protocol costs, and how that grows.
 
 Each round runs in a program of its own, all roles in one process and one thread, and must come to the plain rule's
 result. CPU seconds are all peers' together; beside them is what plain aggregation of the same updates takes in the same
@@ -24,7 +24,7 @@ from common.folder import write_text
 from experiments.drawing import FP32, INK, INT8, styled, svg
 from server.provenance import machine
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE = 3600.0
 """Seconds that one round may take."""
 

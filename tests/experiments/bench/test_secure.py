@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from experiments import bench_secure
-from experiments.bench_secure import Cell, cells_table, exponent, figure, growth, phases_table, spread
+from experiments.bench import secure as bench_secure
+from experiments.bench.secure import Cell, cells_table, exponent, figure, growth, phases_table, spread
 
 
 def told(peers: int, size: int, seconds: float) -> dict[str, Any]:

@@ -1,7 +1,7 @@
-"""One federation, measured: a process of its own for each side of ``bench_peers``, so that its CPU time is its own.
+"""One federation, measured: a process of its own for each side of ``bench.peers``, so that its CPU time is its own.
 
-``python -m experiments.bench_federation FILE.toml RUNS RUNNER`` prints one line of JSON. The images are drawn before
-the clock starts.
+``python -m experiments.bench.one_federation FILE.toml RUNS RUNNER`` prints one line of JSON. The images are drawn
+before the clock starts.
 """
 
 import json
@@ -18,7 +18,7 @@ from pathlib import Path
 from common.config import Experiment, load
 from common.data import prepare
 from common.folder import RunFolder, read_lines
-from experiments.bench_deployment import through_flower
+from experiments.bench.deployment import through_flower
 from experiments.run import RUNNERS, train
 
 FLOWER = "flower"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from common.errors import UserError
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PLACE = ROOT / "build" / "p2pfl"
 """Where it is kept; ``make clean`` removes it."""
 VERSION = "0.4.4"

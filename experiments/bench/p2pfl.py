@@ -1,7 +1,7 @@
-"""The p2pfl side of ``bench_peers``: one federation of p2pfl's nodes, measured; runs in an environment of its own.
+"""The p2pfl side of ``bench.peers``: one federation of p2pfl's nodes, measured; runs in an environment of its own.
 
 p2pfl is another program, under GPL-3.0, and needs other versions of packages than psreval; nothing of it is copied or
-installed with psreval. ``python -m experiments.bench_p2pfl FILE.npz`` prints one line of JSON at the end.
+installed with psreval. ``python -m experiments.bench.p2pfl FILE.npz`` prints one line of JSON at the end.
 
 Its nodes get what our peers get: the same network from the same initial weights, the same records, batches and
 optimiser, the same public records to score on; all nodes are connected and all train in every round. Its data
@@ -205,8 +205,8 @@ def score(model: nn.Module, images: Images) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one federation and print what it took."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench_p2pfl", description=__doc__)
-    parser.add_argument("file", type=Path, help="what experiments.bench_peers prepared")
+    parser = argparse.ArgumentParser(prog="python -m experiments.bench.p2pfl", description=__doc__)
+    parser.add_argument("file", type=Path, help="what experiments.bench.peers prepared")
     parser.add_argument("--protocol", choices=("memory", "grpc"), default="memory", help="how nodes talk")
     parser.add_argument("--waits", choices=("short", "default"), default="short", help="of p2pfl")
     chosen = parser.parse_args(arguments)

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 
 from common.data import prepare
-from experiments.bench_federation import Cost, measured
-from experiments.bench_p2pfl import Images, network, score
-from experiments.bench_peers import (
+from experiments.bench.one_federation import Cost, measured
+from experiments.bench.p2pfl import Images, network, score
+from experiments.bench.peers import (
     Side,
     Size,
     a_local_update,

@@ -1,4 +1,4 @@
-"""``python -m experiments.bench_deployment``: seconds per round of real processes, Flower's own and ours.
+"""``python -m experiments.bench.deployment``: seconds per round of real processes, Flower's own and ours.
 
 Three ways to run the same federation of two clients, in turn: Flower's SuperLink and SuperNodes as they come, our
 server and nodes, and in process, where a round is nothing but its work. The difference to the last is the overhead.
@@ -24,7 +24,7 @@ from common.folder import RunFolder, read_lines
 from experiments.flower_command import BIN, flower_home, free_port, run_command
 from server.provenance import machine
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 REPEATS = 3
 JOIN = 120.0
 """Seconds that Flower's processes may take to come up."""

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.data import prepare
-from experiments.bench_study import Busy, descriptions, models_equal
+from experiments.bench.study import Busy, descriptions, models_equal
 from experiments.study.tasks import Outcome
 from server.app import run_folder
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from common.errors import UserError
-from experiments.p2pfl_environment import p2pfl_python
+from experiments.bench.p2pfl_environment import p2pfl_python
 
 
 def test_it_is_made_once_with_our_own_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -19,7 +19,7 @@ def test_it_is_made_once_with_our_own_torch(tmp_path: Path, monkeypatch: pytest.
         tmp_path.joinpath("p2pfl").mkdir(exist_ok=True)
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr("experiments.p2pfl_environment.subprocess.run", run)
+    monkeypatch.setattr("experiments.bench.p2pfl_environment.subprocess.run", run)
     python = p2pfl_python(tmp_path / "p2pfl")
     assert [command[2] for command in commands] == ["venv", "pip"]
     assert f"torch=={version('torch').partition('+')[0]}" in commands[1]
@@ -33,7 +33,7 @@ def test_a_failed_installation_is_told_in_a_sentence_and_tried_again(
     def run(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
         return subprocess.CompletedProcess(command, 1, "", "WARNING: no\nERROR: no matching distribution\n\n")
 
-    monkeypatch.setattr("experiments.p2pfl_environment.subprocess.run", run)
+    monkeypatch.setattr("experiments.bench.p2pfl_environment.subprocess.run", run)
     for _ in range(2):
         with pytest.raises(UserError, match=r"could not be installed in .*: ERROR: no matching distribution"):
             p2pfl_python(tmp_path / "p2pfl")

@@ -1,0 +1,1 @@
+"""How fast the paths are that people wait for: ratios, taken side by side in one run."""
