@@ -35,8 +35,9 @@ format: $(VENV)/.installed-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about 40 minutes)
+bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about an hour)
 	$(RUN_ENV) $(BIN)/python -m experiments.bench
+	$(RUN_ENV) $(BIN)/python -m experiments.bench.growth --write build/bench
 	$(RUN_ENV) $(BIN)/python -m experiments.bench.peers
 	$(RUN_ENV) $(BIN)/python -m experiments.bench.secure
 

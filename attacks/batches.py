@@ -5,11 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CPU_BYTES, CPU_LEAST, CPU_MOST = 8 * 2**20, 8, 128
-"""Measured on two 2-core machines: 1.3 and 1.8 times the speed of batches of 128, for the paper's ResNet-9."""
+CPU_BYTES, CPU_MOST = 8 * 2**20, 128
+"""Of the largest activation. With more, tensors leave the cache and come from fresh pages of memory: measured 1.2 to
+1.6 times the speed of batches of 128 for ResNet-9 at 32 pixels, and twice that of batches of 8 at 224 pixels."""
 CUDA_BYTES, CUDA_LEAST, CUDA_MOST = 256 * 2**20, 16, 1024
-WIDE = 64
-"""Output channels of the first convolution from which channels-last is used: 0.9 to 1.3 times the speed, by machine."""
 
 
 def largest_activation(model: nn.Module, image: Tensor) -> int:
@@ -34,19 +33,28 @@ def largest_activation(model: nn.Module, image: Tensor) -> int:
     return max(largest, 1)
 
 
-def micro_batch(activation_bytes: int, device: torch.device) -> int:
-    """Return the batch size for a model whose largest activation of one image takes ``activation_bytes``."""
+def weight_bytes(model: nn.Module) -> int:
+    """Return the bytes of the model's parameters, all of which every batch reads."""
+    return sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+
+
+def micro_batch(activation_bytes: int, weights: int, device: torch.device) -> int:
+    """Return the batch size for a model.
+
+    Args:
+        activation_bytes: of its largest activation of one image.
+        weights: bytes of its parameters. On a CPU a batch's largest activation takes half of that at least: large
+            networks on small maps (ResNet-18 at 32 pixels) spend small batches on reading their weights.
+        device: where it computes.
+    """
     if device.type == "cpu":
-        return min(max(CPU_BYTES // activation_bytes, CPU_LEAST), CPU_MOST)
+        return min(max(max(CPU_BYTES, weights // 2) // activation_bytes, 1), CPU_MOST)
     return min(max(CUDA_BYTES // activation_bytes, CUDA_LEAST), CUDA_MOST)
 
 
-def is_wide(model: nn.Module) -> bool:
-    """Tell whether the first convolution has so many channels that a channels-last layout pays."""
-    for parameter in model.parameters():
-        if parameter.ndim == 4:
-            return len(parameter) >= WIDE
-    return False
+def batch_size(model: nn.Module, image: Tensor) -> int:
+    """Return how many images like ``image`` [1, C, H, W], on the model's device, the model is best given at once."""
+    return micro_batch(largest_activation(model, image), weight_bytes(model), image.device)
 
 
 def device_of(model: nn.Module, images: Tensor) -> torch.device:

@@ -26,6 +26,7 @@ def _fgsm(model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> Ten
             targeted=order.targeted,
             stop_when_fooled=True,
             fooled_by=order.fooled_by,
+            batch_size=order.batch_size,
         )
     return fgsm(model, images, labels, eps=order.eps, targeted=order.targeted)
 
@@ -42,6 +43,7 @@ def _pgd(model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> Tens
         targeted=order.targeted,
         stop_when_fooled=order.stop_when_fooled,
         fooled_by=order.fooled_by,
+        batch_size=order.batch_size,
     )
 
 
@@ -61,6 +63,7 @@ _BUILT_IN = {
         options=lambda: ("eps",),
         per_record=True,
         segmentation=True,
+        any_layout=True,
         ours=True,
     ),
     "pgd": Method(
@@ -70,6 +73,7 @@ _BUILT_IN = {
         random_start=True,
         per_record=True,
         segmentation=True,
+        any_layout=True,
         ours=True,
     ),
     "fab": library.method("torchattacks:FAB"),
@@ -79,6 +83,7 @@ _BUILT_IN = {
         summary="the standard AutoAttack, 100 steps and 5000 queries; minutes for some dozen images (arXiv 2003.01690)",
         options=lambda: ("eps", "seed"),
         targeted=False,
+        any_layout=True,
     ),
 }
 

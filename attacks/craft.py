@@ -1,22 +1,27 @@
 """One call for every attack: craft changed images by name, safely, in batches that fit the cache."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from attacks import budget
-from attacks.batches import device_of, is_wide, largest_activation, micro_batch
+from attacks.batches import batch_size, device_of
 from attacks.catalogue import ATTACKS, find, options
 from attacks.gradients import input_gradient
 from attacks.guard import seed_everything, undisturbed
+from attacks.layout import laid_out
 from attacks.method import Method, Order
 from attacks.pgd import random_start
 from common.errors import UserError
 from common.progress import track
 from common.records import Task, as_float
 from common.seeds import derive, torch_generator
+
+HELD_BYTES = 256 * 2**20
+"""Of images that an attack holds at once where they leave when they are fooled, so that others fill their places."""
 
 __all__ = ["ATTACKS", "check_task", "craft", "find", "options"]
 
@@ -36,6 +41,7 @@ def craft(
     stop_when_fooled: bool = False,
     fooled_by: nn.Module | None = None,
     project: bool = False,
+    only: Tensor | None = None,
     title: str = "",
 ) -> Tensor:
     """Return the images as the attack ``name`` changes them against ``model``.
@@ -71,6 +77,8 @@ def craft(
             Not for segmentation, where no single answer is right or wrong.
         fooled_by: the model that must be fooled for that, where it is not the one whose gradients are followed.
         project: see above.
+        only: bool [N], the images to attack; None: all. The others come back clean. What ``fgsm`` and ``pgd`` do to an
+            image does not depend on it.
         title: shown as progress; empty shows nothing.
 
     Returns:
@@ -88,7 +96,8 @@ def craft(
     with torch.inference_mode(False):
         clean, labels = as_float(images).to(torch.float32).clone(), labels.clone()
     _check_images(name, clean, labels)
-    if len(clean) == 0 or eps == 0:
+    attacked = _attacked(name, clean, only)
+    if len(attacked) == 0 or eps == 0:
         return clean
 
     device = device_of(model, clean)
@@ -104,24 +113,39 @@ def craft(
         stop_when_fooled=stop_when_fooled,
         fooled_by=fooled_by,
     )
-    results = []
-    with undisturbed(*models, channels_last=method.ours and is_wide(model)):
+    with undisturbed(*models):
+        result, first = clean.clone(), clean[:1].to(device)
         seed_everything(derive(seed, "attack", name))
-        classes, size = _probe(name, method, model, clean[:1].to(device), labels[:1], device)
+        classes = _probe(name, method, model, first, labels[:1])
         _check_labels(name, labels, classes)
         start = random_start(clean, eps, torch_generator(seed, "attack", name)) if method.random_start else None
-        begins = range(0, len(clean), size)
-        for begin in track(begins, title, len(begins)) if title else begins:
-            part = slice(begin, begin + size)
-            batch = clean[part].to(device)
-            batch_order = _for_batch(order, derive(seed, "attack", name, begin), classes, start, part, device)
-            found = _run(name, method, model, batch, labels[part].to(device), batch_order)
-            results.append(_settle(name, method, batch, found, eps, project).to(clean.device))
-    return torch.cat(results)
+        size = batch_size(model, first)
+        held = max(size, HELD_BYTES // (clean[0].numel() * 4)) if method.ours and stop_when_fooled else size
+        order = replace(order, classes=classes, batch_size=size)
+        begins = range(0, len(attacked), held)
+        with laid_out(*models, image=first) if method.any_layout else nullcontext():
+            for begin in track(begins, title, len(begins)) if title else begins:
+                part = attacked[begin : begin + held]
+                batch = clean[part].to(device)
+                batch_order = _for_batch(order, derive(seed, "attack", name, begin), start, part, device)
+                found = _run(name, method, model, batch, labels[part].to(device), batch_order)
+                result[part] = _settle(name, method, batch, found, eps, project).to(clean.device)
+    return result
 
 
-def _for_batch(order: Order, seed: int, classes: int, start: Tensor | None, part: slice, device: torch.device) -> Order:
-    return replace(order, seed=seed, classes=classes, start=None if start is None else start[part].to(device))
+def _attacked(name: str, images: Tensor, only: Tensor | None) -> Tensor:
+    """Return the places of the images to attack."""
+    if only is None:
+        return torch.arange(len(images), device=images.device)
+    if only.dtype != torch.bool or only.shape != images.shape[:1]:
+        raise UserError(
+            f"attack '{name}': only must be bool of shape [{len(images)}]; got {only.dtype} of shape {list(only.shape)}"
+        )
+    return torch.nonzero(only.to(images.device)).flatten()
+
+
+def _for_batch(order: Order, seed: int, start: Tensor | None, part: Tensor, device: torch.device) -> Order:
+    return replace(order, seed=seed, start=None if start is None else start[part].to(device))
 
 
 def _run(name: str, method: Method, model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> object:
@@ -153,10 +177,8 @@ def check_task(name: str, method: Method, task: Task) -> None:
         raise UserError(f"attack '{name}' knows one class an image, not one a pixel; for segmentation use {able}")
 
 
-def _probe(
-    name: str, method: Method, model: nn.Module, image: Tensor, label: Tensor, device: torch.device
-) -> tuple[int, int]:
-    """Return the number of classes and the batch size, from one image and its label."""
+def _probe(name: str, method: Method, model: nn.Module, image: Tensor, label: Tensor) -> int:
+    """Return the number of classes, from one image and its label."""
     with torch.no_grad():
         logits = model(image)
     pixels = label.shape[1:]
@@ -175,7 +197,7 @@ def _probe(
             input_gradient(model, image, logits.argmax(dim=1).clone())
         except UserError as error:
             raise UserError(f"attack '{name}': {error}") from None
-    return classes, micro_batch(largest_activation(model, image), device)
+    return classes
 
 
 def _check_options(

@@ -17,7 +17,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from attacks.batches import device_of, largest_activation, micro_batch
+from attacks.batches import batch_size, device_of
 from attacks.gradients import input_gradient
 from attacks.guard import undisturbed
 from common.intervals import Z95, wilson
@@ -184,7 +184,7 @@ def measure_gradients(model: nn.Module, images: Tensor, labels: Tensor) -> Gradi
     device = device_of(model, images)
     zero_images = zero_values = broken = 0.0
     with undisturbed(model):
-        size = micro_batch(largest_activation(model, as_float(images[:1]).to(device)), device)
+        size = batch_size(model, as_float(images[:1]).to(device))
         for begin in range(0, len(images), size):
             batch = as_float(images[begin : begin + size]).to(device)
             gradient, _ = input_gradient(model, batch, labels[begin : begin + size].to(device))

@@ -10,7 +10,7 @@ from torch import nn
 
 
 @contextmanager
-def undisturbed(*models: nn.Module, channels_last: bool = False) -> Iterator[None]:
+def undisturbed(*models: nn.Module) -> Iterator[None]:
     """Within the block the models are frozen and in eval mode, gradients are on, and random state may be spoiled.
 
     Afterwards, also after an exception, every module's training flag, every parameter's ``requires_grad`` and
@@ -20,29 +20,22 @@ def undisturbed(*models: nn.Module, channels_last: bool = False) -> Iterator[Non
 
     Args:
         models: the models that the attack calls.
-        channels_last: lay 4-dimensional weights out channels-last for the block; same values, faster convolutions
-            in wide networks.
     """
     modules = list(dict.fromkeys(module for model in models for module in model.modules()))
     parameters = list(dict.fromkeys(parameter for model in models for parameter in model.parameters()))
     training = [module.training for module in modules]
     frozen = [(parameter.requires_grad, parameter.grad) for parameter in parameters]
-    kept = [parameter.data for parameter in parameters] if channels_last else []
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     numpy_state, random_state = np.random.get_state(), random.getstate()
     try:
         for module in modules:
             module.training = False
-        for place, parameter in enumerate(parameters):
+        for parameter in parameters:
             parameter.requires_grad_(False)
             parameter.grad = None
-            if channels_last and parameter.ndim == 4:
-                parameter.data = kept[place].contiguous(memory_format=torch.channels_last)
         with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        for parameter, data in zip(parameters, kept, strict=False):
-            parameter.data = data
         for parameter, (requires_grad, gradient) in zip(parameters, frozen, strict=True):
             parameter.requires_grad_(requires_grad)
             parameter.grad = gradient

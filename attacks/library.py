@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attacks import fab
 from attacks.budget import Norm
 from attacks.method import Method, Order
 from common.errors import UserError
@@ -111,6 +112,7 @@ def method(name: str) -> Method:
         gradients=entry.gradients,
         targeted=short not in _UNTARGETED,
         least_classes=entry.least_classes,
+        any_layout=True,
     )
 
 
@@ -148,7 +150,11 @@ def _cascade(model: nn.Module, images: Tensor, labels: Tensor, order: Order, ste
 
 
 class _Surface(nn.Module):
-    """The model as torchattacks wants it: with a parameter to read the device from, and logits it may write to."""
+    """The model as torchattacks wants it.
+
+    It has a parameter to read the device from, logits that may be written to, and gradients that are contiguous also
+    where the model's weights are channels-last.
+    """
 
     def __init__(self, model: nn.Module, device: torch.device) -> None:
         super().__init__()
@@ -157,8 +163,18 @@ class _Surface(nn.Module):
         self.training = False
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images)
+        logits: Tensor = self.model(_ContiguousGradient.apply(images))  # type: ignore[no-untyped-call]
         return logits.clone() if logits.is_inference() else logits
+
+
+class _ContiguousGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, images: Tensor) -> Tensor:
+        return images.view_as(images)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
 
 
 def _library() -> Any:
@@ -189,7 +205,10 @@ def _construct(short: str, surface: _Surface, order: Order) -> Any:
         "seed": order.seed,
     }
     accepted = inspect.signature(attack).parameters
-    return attack(surface, **{key: value for key, value in known.items() if key in accepted})
+    made = attack(surface, **{key: value for key, value in known.items() if key in accepted})
+    if short == "FAB":
+        made.get_diff_logits_grads_batch = lambda images, labels: fab.leads(made.get_logits, images, labels)
+    return made
 
 
 def _call(attack: Any, model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> Tensor:

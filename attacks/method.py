@@ -23,6 +23,7 @@ class Order:
         stop_when_fooled: an image may stop at its first success.
         fooled_by: who must be fooled for that; None: the model itself.
         start: a first change [N, C, H, W], for methods with a random start.
+        batch_size: images that the model is best given at once, where there may be more; None: all.
     """
 
     eps: float
@@ -35,6 +36,7 @@ class Order:
     stop_when_fooled: bool = False
     fooled_by: nn.Module | None = None
     start: Tensor | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,9 @@ class Method:
         per_record: what it does to an image follows from that image, its label, its place and the seed alone; others
             may draw from one stream for a whole batch, where one image decides what is drawn for the next.
         segmentation: it can attack models that give a class to every pixel.
-        ours: it is this package's own, so it may be given weights in another layout.
+        any_layout: it may be given a model in another layout (``attacks.layout``), so gradients are not contiguous.
+        ours: it is this package's own: it draws from nothing but its order, and where images stop when they are fooled
+            it takes more than a batch of them.
     """
 
     run: Callable[[nn.Module, Tensor, Tensor, Order], object]
@@ -68,4 +72,5 @@ class Method:
     least_classes: int = 2
     per_record: bool = False
     segmentation: bool = False
+    any_layout: bool = False
     ours: bool = False

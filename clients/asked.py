@@ -1,7 +1,9 @@
 """What a server's message asks of a client, read and checked before anything is done."""
 
+import functools
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from flwr.app import ConfigRecord, Message
@@ -89,7 +91,7 @@ def asked(message: Message) -> Asked:
     if len(text) > LARGEST_DESCRIPTION:
         raise UserError(f"the server's description has {len(text)} characters; {LARGEST_DESCRIPTION} are read")
     return Asked(
-        experiment=parse_toml(text, "the server's description"),
+        experiment=_described(text, Path.cwd()),
         round=_whole(record, ROUND, 0),
         run=_text(record, RUN),
         classes=tuple(_list(record, CLASSES, str)),
@@ -99,6 +101,12 @@ def asked(message: Message) -> Asked:
         std=std,
         counted=_whole(record, COUNTED, 0) if COUNTED in record else 0,
     )
+
+
+@functools.lru_cache(maxsize=2)
+def _described(text: str, base: Path) -> Experiment:
+    """Return a description as ``parse_toml`` reads it: once, and not once for each message to each simulated client."""
+    return parse_toml(text, "the server's description", base)
 
 
 def _text(record: ConfigRecord, key: str) -> str:

@@ -35,8 +35,7 @@ class Holding:
 
 def simulated_holding(experiment: Experiment, number: int) -> Holding:
     """Return what a simulated client holds: its part of the description's data. Raises UserError."""
-    dataset = _prepared(experiment.data.model_dump_json())
-    return Holding(dataset, partition(dataset.train.strata, len(experiment.roster()), experiment.data)[number])
+    return _holdings(experiment.data.model_dump_json(), len(experiment.roster()))[number]
 
 
 def hospital_holding(hospital: Hospital) -> Holding:
@@ -52,8 +51,14 @@ def hospital_holding(hospital: Hospital) -> Holding:
         dataset = _prepared(hospital.data.model_dump_json(), tuple(HOSPITAL_PARTS))
         return Holding(dataset, np.arange(len(dataset.train), dtype=np.int64))
     part, parts = hospital.share
-    dataset = _prepared(hospital.data.model_dump_json())
-    return Holding(dataset, partition(dataset.train.strata, parts, hospital.data)[part])
+    return _holdings(hospital.data.model_dump_json(), parts)[part]
+
+
+@functools.lru_cache(maxsize=4)
+def _holdings(data: str, parts: int) -> tuple[Holding, ...]:
+    """Return what each of so many clients holds; all share one data set, which lies on disk and in no process alone."""
+    dataset, description = _prepared(data), Data.model_validate_json(data)
+    return tuple(Holding(dataset, index) for index in partition(dataset.train.strata, parts, description))
 
 
 @functools.lru_cache(maxsize=4)

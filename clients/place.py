@@ -7,6 +7,8 @@ is this same machine: in its process, or in one of Ray's workers.
 """
 
 import contextlib
+import copy
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -29,6 +31,7 @@ from common.description import Client, Compression, Evaluation, Model, Threshold
 from common.errors import UserError
 from common.loading import is_reference
 from common.models import build
+from common.records import Task
 
 STATE_VARIABLE = "PSREVAL_CLIENT_STATE"
 """Environment variable: the folder in which simulated clients keep their ledgers over restarts."""
@@ -75,16 +78,10 @@ class Place:
         return self._built(images)
 
     def _built(self, images: ImageFacts) -> nn.Module:
-        return build(
-            self.experiment.model,
-            images.channels,
-            len(images.classes),
-            images.mean,
-            images.std,
-            seed=0,
-            image_size=images.image_size,
-            task=self.holding.dataset.task,
-        )
+        told, task = self.experiment.model.model_dump_json(), self.holding.dataset.task
+        if is_reference(self.experiment.model.name):
+            return _drawn(told, images, task)
+        return copy.deepcopy(_pattern(told, images, task))
 
     def device(self) -> torch.device:
         """Return where to train. Raises UserError: the description wants a GPU and there is none."""
@@ -92,6 +89,23 @@ class Place:
         if self.experiment.device == "cuda" and not cuda:
             raise UserError(f"{self.client.name}: device = 'cuda', but it has no GPU; set device = 'auto' or 'cpu'")
         return torch.device("cuda" if cuda and self.experiment.device != "cpu" else "cpu")
+
+
+def _drawn(model: str, images: ImageFacts, task: Task) -> nn.Module:
+    return build(
+        Model.model_validate_json(model),
+        images.channels,
+        len(images.classes),
+        images.mean,
+        images.std,
+        seed=0,
+        image_size=images.image_size,
+        task=task,
+    )
+
+
+_pattern = functools.lru_cache(maxsize=1)(_drawn)
+"""A built-in network to copy: weights are drawn more slowly than copied, and those of the round replace them anyway."""
 
 
 def place_of(asked: Asked, context: Context) -> Place:

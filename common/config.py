@@ -5,7 +5,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import tomli_w
 from pydantic import Field, field_validator, model_validator
@@ -127,6 +127,15 @@ class Experiment(Section):
 
     def roster(self) -> tuple[Client, ...]:
         """Return every client singly, with its name; position = partition id."""
+        # Each simulated client of a thousand asks, so it is made once; a changed copy takes over another's, and not its
+        # clients.
+        clients, roster = self.__dict__.get("_roster", (None, ()))
+        if clients is not self.clients:
+            roster = self._singles()
+            self.__dict__["_roster"] = (self.clients, roster)
+        return cast(tuple[Client, ...], roster)
+
+    def _singles(self) -> tuple[Client, ...]:
         singles: list[Client] = []
         for client in self.clients:
             for copy in range(client.count):

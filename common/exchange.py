@@ -1,10 +1,14 @@
 """What travels between server and clients, and how it is packed into Flower's records."""
 
 import functools
+import io
+import math
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord
+from flwr.common.constant import SType
 from torch import Tensor, nn
 
 from common.code import code_digest
@@ -34,6 +38,9 @@ ACCOUNTANT, DELTA, NOISE, SAMPLING, STEPS = (
 """Of ``CLIENT`` in a private client's introduction: what it plans to spend a round."""
 LEDGER, REPLY_ROUND, REFUSAL = "ledger", "round", "refusal"
 """Of ``CLIENT`` in a reply; ``RUN`` is echoed there, too. A refusal comes alone, as one sentence."""
+
+PLAIN = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8")
+"""Types of numbers that are unpacked without asking numpy what their header says."""
 
 END = "end"
 """The query that tells a node that the run is over."""
@@ -92,12 +99,39 @@ def load_arrays(model: nn.Module, arrays: Mapping[str, Tensor]) -> None:
 
 def to_record(arrays: Mapping[str, Tensor]) -> ArrayRecord:
     """Pack named tensors."""
-    return ArrayRecord({name: Array(array.detach().cpu().numpy()) for name, array in arrays.items()})
+    return ArrayRecord({name: _packed(array.detach().cpu().numpy()) for name, array in arrays.items()})
 
 
 def from_record(record: ArrayRecord) -> dict[str, Tensor]:
     """Unpack named tensors; nothing is unpickled (Flower packs .npy without objects)."""
-    return {name: torch.from_numpy(array.numpy().copy()) for name, array in record.items()}
+    return {name: torch.from_numpy(_unpacked(array)) for name, array in record.items()}
+
+
+def _packed(array: np.ndarray) -> Array:
+    """Return what Flower packs an array into, in one copy."""
+    if not array.flags.c_contiguous:
+        return Array(array)
+    kind = str(array.dtype)
+    return Array(kind, array.shape, SType.NUMPY, _header(kind, array.shape) + array.tobytes())
+
+
+def _unpacked(array: Array) -> np.ndarray:
+    """Return an array of its own; most begin as we pack them, and what is in them needs no parsing."""
+    if array.stype == SType.NUMPY and array.dtype in PLAIN:
+        header = _header(array.dtype, array.shape)
+        kind = np.dtype(array.dtype)
+        if array.data.startswith(header) and len(array.data) == len(header) + kind.itemsize * math.prod(array.shape):
+            return np.frombuffer(array.data, kind, offset=len(header)).reshape(array.shape).copy()
+    return np.asarray(array.numpy())
+
+
+@functools.lru_cache(maxsize=4096)
+def _header(kind: str, shape: tuple[int, ...]) -> bytes:
+    """Return what ``numpy.save`` writes before the numbers of an array in C order."""
+    file = io.BytesIO()
+    told = {"descr": np.lib.format.dtype_to_descr(np.dtype(kind)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, told)
+    return file.getvalue()
 
 
 def array_bytes(record: ArrayRecord) -> int:

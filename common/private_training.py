@@ -1,38 +1,41 @@
 """One client's local training in one round by DP-SGD (Abadi et al. 2016, arXiv 1607.00133).
 
-Opacus computes and clips each record's gradient; the batches and the noise are drawn here, from generators that nothing
-else can reach: an attack that reseeds torch's global generator leaves the noise as it was.
+The sum of the records' clipped gradients comes from ``common.clipped_gradients`` where the model allows it, else from
+Opacus' hooks (``common.opacus_gradients``), which need the time and memory for every record's own gradient. The batches
+and the noise are drawn here, from generators that nothing else can reach: an attack that reseeds torch's global
+generator leaves the noise as it was.
 """
 
 import hashlib
-import math
-import secrets
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 
 import numpy as np
 import torch
-from opacus.grad_sample import GradSampleHooks
-from opacus.optimizers import DPOptimizer
 from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from common.clipped_gradients import add_clipped_gradients, book_keeping_fit
+from common.clipping import Sums
 from common.description import Privacy, Training
 from common.errors import UserError
+from common.layer_gradients import Layer
+from common.layer_uses import UnfitError
+from common.noise import Noise, own_generator
+from common.opacus_gradients import opacus_gradients, refuse_wrong_gradients
 from common.optimizer_state import KeptOptimizer
 from common.privacy import Entry, Ledger, Plan
-from common.progress import track
+from common.progress import note, track
 from common.records import Records
-from common.seeds import derive, numpy_generator
-from common.task import loss
+from common.seeds import derive
 from common.training import build_optimizer, check_finite, own_random_state, to_device, training_mode
 
 _GRADIENTS_LIMIT = 2**28
 """Numbers held in per-record gradients at once (1 GiB), whatever ``physical_batch_size`` allows."""
-_LARGEST = 1e18
-"""Largest norm of a parameter's gradient with which a record counts; far below what overflows."""
+Add = Callable[[Tensor, Tensor, Sums], None]
+"""Adds the clipped gradients of images and labels to sums."""
 
 
 def train_privately(
@@ -77,7 +80,8 @@ def train_privately(
         title: shown as progress; empty shows nothing.
 
     Returns:
-        Metrics that say nothing of the records (``noise-multiplier``, ``private-steps``: a training loss would be
+        Metrics that say nothing of the records (``noise-multiplier``, ``private-steps``, and ``book-keeping``: 1 if the
+        clipped sums came from ``common.clipped_gradients``, 0 if from Opacus' hooks; a training loss would be
         released without noise), and the ledger's entry. Without ``ledger`` it must be spent before anything leaves the
         client.
 
@@ -94,32 +98,31 @@ def train_privately(
     refuse_mixing_layers(model)
     _refuse_infinite_weights(model)
     model.to(device)
+    layers, numbers = _fit(model, records, seed, device)
+    at_once = max(1, min(privacy.physical_batch_size, _GRADIENTS_LIMIT // max(1, numbers)))
     release = "" if privacy.secure_noise else _release(model, seed, kept)
     entry = Entry(round, plan.noise_multiplier, plan.sampling_rate, plan.steps_per_round, release)
     if ledger is not None:
         ledger.spend(entry)
-    sampler = _generator(derive(seed, "sampling", release), privacy.secure_noise)
+    sampler = own_generator(derive(seed, "sampling", release), privacy.secure_noise)
     noise = Noise(derive(seed, "noise", release), secure=privacy.secure_noise, device=device)
-    plain = build_optimizer(model, training)
+    optimizer = build_optimizer(model, training)
     if kept is not None:
-        kept.give(plain, model)
-    optimizer = _NoisyOptimizer(
-        plain,
-        noise=noise,
-        noise_multiplier=plan.noise_multiplier,
-        max_grad_norm=plan.clip_norm,
-        expected_batch_size=plan.batch_size,
-    )
-    at_once = max(1, min(privacy.physical_batch_size, _GRADIENTS_LIMIT // sum(p.numel() for p in optimizer.params)))
+        kept.give(optimizer, model)
     steps = range(plan.steps_per_round)
-    with training_mode(model), own_random_state(derive(seed, "layers"), device), _per_record_gradients(model):
+    with _ready(model, derive(seed, "layers"), device), _adding(model, plan.clip_norm, layers) as add:
         for _ in track(steps, title, len(steps)) if title else steps:
             drawn = torch.from_numpy(np.flatnonzero(sampler.random(len(records)) < plan.sampling_rate))
-            _step(model, records, drawn, optimizer, at_once, device)
+            noisy_step(optimizer, _clipped_sums(records, drawn, add, at_once, device), noise, plan)
     check_finite(model, training)
     if kept is not None:
-        kept.take(plain, model)
-    return {"noise-multiplier": plan.noise_multiplier, "private-steps": float(plan.steps_per_round)}, entry
+        kept.take(optimizer, model)
+    metrics = {
+        "noise-multiplier": plan.noise_multiplier,
+        "private-steps": float(plan.steps_per_round),
+        "book-keeping": float(layers is not None),
+    }
+    return metrics, entry
 
 
 def refuse_mixing_layers(model: nn.Module) -> None:
@@ -147,117 +150,73 @@ def _refuse_infinite_weights(model: nn.Module) -> None:
             )
 
 
-def _step(
-    model: nn.Module,
-    records: Records,
-    drawn: Tensor,
-    optimizer: "_NoisyOptimizer",
-    at_once: int,
-    device: str | torch.device,
-) -> None:
-    """Do one step on the drawn records (int64 [M], M may be 0), ``at_once`` records at a time."""
-    parts = [drawn[begin : begin + at_once] for begin in range(0, max(1, len(drawn)), at_once)]
-    for number, part in enumerate(parts):
-        if len(part) > 0:
-            images, labels = to_device(records, part, device)
-            loss(model(images), labels, reduction="sum").backward()  # type: ignore[no-untyped-call]
-        else:
-            for parameter in optimizer.params:
-                parameter.grad_sample = parameter.new_zeros(0, *parameter.shape)
-        if any(parameter.grad_sample is None for parameter in optimizer.params):
-            idle = next(name for name, p in model.named_parameters() if p.requires_grad and p.grad_sample is None)  # type: ignore[attr-defined]
-            raise UserError(
-                f"privacy.enabled: the model's output does not depend on its parameter '{idle}', so DP-SGD has no "
-                "gradient to clip; remove the parameter, or freeze it with requires_grad_(False)"
-            )
-        optimizer.signal_skip_step(do_skip=number < len(parts) - 1)
-        optimizer.step()
-        optimizer.zero_grad()
+def _fit(
+    model: nn.Module, records: Records, seed: int, device: str | torch.device
+) -> tuple[dict[str, Layer] | None, int]:
+    """Return the layers for book-keeping, None for Opacus' hooks; and the numbers held for each record at once."""
+    try:
+        with _ready(model, derive(seed, "trial"), device):
+            return book_keeping_fit(model, torch.zeros(records.images.shape[1:], device=device))
+    except UnfitError as unfit:
+        _note_once(
+            "DP-SGD goes by Opacus' hooks, which take more time and memory than book-keeping, since of the model "
+            f"{type(model).__name__} {unfit}"
+        )
+        refuse_wrong_gradients(model)
+        return None, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-class Noise:
-    """Normal noise from a generator of its own."""
-
-    def __init__(self, seed: int, *, secure: bool, device: str | torch.device = "cpu") -> None:
-        """Draw from ``seed``, or with ``secure`` from the operating system's entropy."""
-        self._draws = 4 if secure else 1
-        self._cuda: torch.Generator | None = None
-        if torch.device(device).type == "cuda":
-            self._cuda = torch.Generator(device).manual_seed(secrets.randbits(63) if secure else seed)
-        else:
-            # Not torch's CPU generator: it heeds 32 bits of its seed, so that two releases could share their noise.
-            self._numpy = _generator(seed, secure)
-
-    def like(self, tensor: Tensor, std: float) -> Tensor:
-        """Return noise of the tensor's shape, type and device."""
-        # Half the sum of four draws is as normal as one, and its rounding does not tell the draws.
-        total = self._normal(tensor)
-        for _ in range(self._draws - 1):
-            total = total + self._normal(tensor)
-        return total.mul(std / math.sqrt(self._draws)).to(tensor.dtype)
-
-    def _normal(self, tensor: Tensor) -> Tensor:
-        if self._cuda is not None:
-            kind = torch.float64 if self._draws > 1 else tensor.dtype
-            return torch.randn(tensor.shape, generator=self._cuda, device=tensor.device, dtype=kind)
-        if self._draws > 1 or tensor.dtype != torch.float32:
-            return torch.from_numpy(self._numpy.standard_normal(tensor.shape))
-        return torch.from_numpy(self._numpy.standard_normal(tensor.shape, dtype=np.float32))
+@cache
+def _note_once(sentence: str) -> None:
+    note(sentence)
 
 
-class _NoisyOptimizer(DPOptimizer):  # type: ignore[misc]
-    """Opacus' optimiser with our noise in place of torch's generator, and sums that no record can make infinite."""
+def _clipped_sums(records: Records, drawn: Tensor, add: Add, at_once: int, device: str | torch.device) -> Sums:
+    """Return the sums of the drawn records' clipped gradients, ``at_once`` at a time; drawn int64 [M], M may be 0."""
+    sums: Sums = {}
+    for part in torch.split(drawn, at_once) if len(drawn) > 0 else ():
+        add(*to_device(records, part, device), sums)
+    return sums
 
-    def __init__(self, optimizer: torch.optim.Optimizer, *, noise: Noise, **settings: float) -> None:
-        super().__init__(optimizer, **settings)
-        self._noise = noise
 
-    def clip_and_accumulate(self) -> None:
-        # Clipping turns an infinite gradient into NaN. A server that sends weights under which a single record
-        # overflows would then learn, from a training that fails, exactly whether the record is there, at any epsilon.
-        # A contribution of zero is within the clip norm, so what is promised of the sum holds.
-        gradients = self.grad_samples
-        if len(gradients[0]) > 0:
-            largest = torch.stack([gradient.reshape(len(gradient), -1).norm(2, dim=1) for gradient in gradients]).amax(
-                0
-            )
-            for parameter in self.params:
-                parameter.grad_sample[~(largest <= _LARGEST)] = 0  # the comparison is false for NaN as well
-        super().clip_and_accumulate()
-
-    def add_noise(self) -> None:
-        std = self.noise_multiplier * self.max_grad_norm
-        for parameter in self.params:
-            noise = self._noise.like(parameter.summed_grad, std)
-            parameter.grad = (parameter.summed_grad + noise).view_as(parameter)
+def noisy_step(optimizer: torch.optim.Optimizer, sums: Sums, noise: Noise, plan: Plan) -> None:
+    """Let the optimiser step by (sum + noise) / expected batch size."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            gradient = noise.like(parameter, plan.noise_multiplier * plan.clip_norm)
+            if parameter in sums:
+                gradient += sums.pop(parameter)
+            parameter.grad = gradient.div_(plan.batch_size)
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 @contextmanager
-def _per_record_gradients(model: nn.Module) -> Iterator[None]:
-    """Hook the model so that ``backward`` of a summed loss fills ``parameter.grad_sample``; leave no trace after."""
+def _adding(model: nn.Module, clip_norm: float, layers: dict[str, Layer] | None) -> Iterator[Add]:
+    """Yield what adds clipped gradients to sums: book-keeping of these layers, or without any Opacus' hooks."""
+    if layers is not None:
+        yield partial(add_clipped_gradients, model, layers, clip_norm)
+    else:
+        with opacus_gradients(model, clip_norm) as add:
+            yield add
+
+
+@contextmanager
+def _ready(model: nn.Module, seed: int, device: str | torch.device) -> Iterator[None]:
+    """Put the model in training mode, its random layers drawing from ``seed``; it comes back as it was.
+
+    In-place activations are ordinary ones meanwhile: they would overwrite what a layer gave.
+    """
     in_place = [module for module in model.modules() if getattr(module, "inplace", False) is True]
-    for module in in_place:  # an in-place activation would overwrite what the hooks keep
-        setattr(module, "inplace", False)  # noqa: B010 - nn.Module types its attributes as tensors and modules
-    hooks = GradSampleHooks(model, loss_reduction="sum")
     try:
-        with warnings.catch_warnings():
-            # The first layer's input, the image, needs no gradient.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        for module in in_place:
+            setattr(module, "inplace", False)  # noqa: B010 - nn.Module types its attributes as tensors and modules
+        with training_mode(model), own_random_state(seed, device):
             yield
     finally:
-        hooks.cleanup()
         for module in in_place:
             setattr(module, "inplace", True)  # noqa: B010
-        for module in model.modules():
-            for trace in ("activations", "max_batch_len"):
-                module.__dict__.pop(trace, None)
-        for parameter in model.parameters():
-            parameter.__dict__.pop("summed_grad", None)
-            parameter.grad = None
-
-
-def _generator(seed: int, secure: bool) -> np.random.Generator:
-    return np.random.default_rng(secrets.randbits(256)) if secure else numpy_generator(seed)
+        model.zero_grad()
 
 
 def _release(model: nn.Module, seed: int, kept: KeptOptimizer | None) -> str:

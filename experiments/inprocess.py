@@ -4,7 +4,7 @@ It uses two private parts of Flower (`flwr.supercore`), here and nowhere else; t
 notices when a Flower release moves them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from uuid import uuid4
 
 from flwr.app import Context, Error, Message, RecordDict
@@ -27,7 +27,7 @@ class InProcessGrid(Grid):
     """
 
     def __init__(
-        self, client_app: ClientApp, clients: int, configurations: Sequence[Mapping[str, str]] | None = None
+        self, client_app: ClientApp, clients: int, configurations: Sequence[Mapping[str, str | bool]] | None = None
     ) -> None:
         told = configurations or [{}] * clients
         self._app = client_app
@@ -71,25 +71,41 @@ class InProcessGrid(Grid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Deliver messages; their replies wait for ``pull_messages``."""
-        sent = []
-        for message in messages:
-            message.metadata.__dict__["_message_id"] = str(uuid4())
-            reply = self._deliver(message)
-            reply.metadata.__dict__["_message_id"] = str(uuid4())
-            self._replies[message.metadata.message_id] = reply
-            sent.append(message.metadata.message_id)
-        return sent
+        kept = _named(messages)
+        self._replies |= {reply.metadata.reply_to_message_id: reply for reply in self._answers(kept, None)}
+        return [message.metadata.message_id for message in kept]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Return the replies to these messages."""
         return [self._replies.pop(identity) for identity in list(message_ids) if identity in self._replies]
 
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Deliver messages and return their replies; ``timeout`` cannot interrupt a client in the same process."""
-        return self.pull_messages(self.push_messages(messages))
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        """Yield the replies one by one; a message is delivered when its reply is wanted, so that few are held at once.
+
+        ``timeout`` cannot interrupt a client in the same process.
+        """
+        for reply in self._answers(_named(messages), timeout):
+            reply.metadata.__dict__["_message_id"] = str(uuid4())
+            yield reply
+
+    def _answers(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
+        return map(self._deliver, messages)
 
     def _deliver(self, message: Message) -> Message:
-        try:
-            return self._app(message, self._contexts[message.metadata.dst_node_id])
-        except (Exception, SystemExit) as error:  # as a SuperNode would: the client fails, the federation goes on
-            return Message(Error(CLIENT_FAILED, f"{type(error).__name__}: {error}"), reply_to=message)
+        return answer(self._app, message, self._contexts[message.metadata.dst_node_id])
+
+
+def answer(app: ClientApp, message: Message, context: Context) -> Message:
+    """Return a client's reply to a message, as a SuperNode would: the client may fail, the federation goes on."""
+    try:
+        return app(message, context)
+    except (Exception, SystemExit) as error:
+        return Message(Error(CLIENT_FAILED, f"{type(error).__name__}: {error}"), reply_to=message)
+
+
+def _named(messages: Iterable[Message]) -> list[Message]:
+    """Give messages their ids, as Flower does when it sends them."""
+    kept = list(messages)
+    for message in kept:
+        message.metadata.__dict__["_message_id"] = str(uuid4())
+    return kept

@@ -1,23 +1,37 @@
-"""The Ray runner: Flower's own simulation engine, over the same ServerApp and ClientApp code."""
+"""The Ray runner: simulated clients on all cores, the server in this process; the same bytes as in one process.
 
-import importlib.util
-import logging
-import os
-import threading
-from collections.abc import Callable
+A round's weights lie in Ray's store once, however many clients read them; replies are handed on as they come, so that
+the server checks and scores one while others train. A worker process opens the data once and serves any client.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from pathlib import Path
+from typing import Any
 
-from flwr.app import Context
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
-from common.errors import UserError
+from experiments.inprocess import CLIENT_FAILED, InProcessGrid, answer
+from experiments.ray_session import ray_session
+from experiments.study.machine import available_cores
+from experiments.study.worker import end_with_parent, in_a_line
 
 ROOT = Path(__file__).resolve().parent.parent
 """Where this code was imported from; Ray's workers must import the same."""
+AHEAD = 2
+"""Messages that are on their way for each worker: one that it answers, one that waits for it."""
+WEIGHTS = 2**26
+"""Bytes of a model, where nobody says; ResNet-18 has 45 million."""
 
 
-def simulate(client_app: ClientApp, clients: int, serve: Callable[[Grid], None], *, gpus: float = 0.0) -> None:
+def simulate(
+    client_app: ClientApp, clients: int, serve: Callable[[Grid], None], *, gpus: float = 0.0, weights: int = WEIGHTS
+) -> None:
     """Call ``serve(grid)`` with a grid of ``clients`` simulated nodes, one core each.
 
     Args:
@@ -25,53 +39,123 @@ def simulate(client_app: ClientApp, clients: int, serve: Callable[[Grid], None],
         clients: how many nodes.
         serve: the server's work; what it raises is raised here.
         gpus: share of a GPU for each client.
+        weights: bytes of the model, of which Ray's store holds a few; what does not fit goes to disk.
 
     Raises:
         UserError: Ray is not installed, or could not start.
     """
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("--runner ray: Ray is not installed here; pip install 'flwr[simulation]', or use inprocess")
-    _quiet()
-    from flwr.simulation import run_simulation
+    workers = max(1, min(available_cores(), clients))
+    objects = 2 * (workers * AHEAD + 2) * weights
+    with ray_session(workers, objects=objects, instead="use --runner inprocess") as ray:
+        serve(RayGrid(ray, client_app, clients, workers=workers, gpus=gpus))
 
-    failures: list[BaseException] = []
-    server_app = ServerApp()
 
-    @server_app.main()
-    def main(grid: Grid, context: Context) -> None:
+class RayGrid(InProcessGrid):
+    """Has each message answered by some worker of Ray; a client whose worker dies has failed, and the rest goes on.
+
+    Args:
+        ray: a session of ``ray_session``.
+        client_app: as for ``InProcessGrid``.
+        clients: how many; ids as there.
+        workers: how many answer at once.
+        gpus: share of a GPU for each.
+    """
+
+    def __init__(self, ray: Any, client_app: ClientApp, clients: int, *, workers: int, gpus: float = 0.0) -> None:
+        super().__init__(client_app, clients, [{"in-process": False}] * clients)
+        self._ray, self._most = ray, AHEAD * workers
+        # Never tried again by itself: a private client that is asked twice may spend twice.
+        self._remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_remote_answer())
+        self._stored_app = ray.put(client_app)
+
+    def _answers(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
+        """Yield replies as they come; after ``timeout`` seconds who still works is ended, and there is no reply."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        waiting, under_way = deque(messages), dict[Any, Message]()
+        stored: dict[int, tuple[ArrayRecord, Any]] = {}
         try:
-            serve(grid)
-        except BaseException as error:  # carried over to the caller's thread; Flower would wrap it
-            failures.append(error)
+            while waiting or under_way:
+                while waiting and len(under_way) < self._most:
+                    message = waiting.popleft()
+                    under_way[self._send(message, stored)] = message
+                left = None if deadline is None else max(0.0, deadline - time.monotonic())
+                done, _ = self._ray.wait(list(under_way), timeout=left)
+                if not done:
+                    return
+                for reference in done:
+                    yield self._reply(reference, under_way.pop(reference))
+        finally:
+            for reference in under_way:
+                self._ray.cancel(reference, force=True)
 
-    # Ray puts the caller's folder first on its workers' path: name ours, so that a neighbour's `server/` cannot win.
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *([before] if before else [])])
-    try:
-        run_simulation(
-            server_app=server_app,
-            client_app=client_app,
-            num_supernodes=clients,
-            backend_config={
-                "client_resources": {"num_cpus": 1, "num_gpus": gpus},
-                "init_args": {"log_to_driver": False, "include_dashboard": False, "logging_level": logging.ERROR},
-            },
-        )
-    except RuntimeError as error:
-        if not failures:
-            raise UserError(f"--runner ray: the simulation could not run ({error}); try --runner inprocess") from error
-    finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
-    if failures:
-        raise failures[0]
+    def _send(self, message: Message, stored: dict[int, tuple[ArrayRecord, Any]]) -> Any:
+        """Have a message answered; ``stored`` are the arrays that lie in Ray's store already, by their identity."""
+        content, arrays = message.content, dict[str, Any]()
+        for name, record in content.array_records.items():
+            if id(record) not in stored:
+                stored[id(record)] = record, self._ray.put(record)
+            arrays[name] = stored[id(record)][1]
+        light = copy(message)
+        light.content = RecordDict({name: record for name, record in content.items() if name not in arrays})
+        # In a list and a table references stay what they are: the worker looks for our code before it reads the app.
+        context = self._contexts[message.metadata.dst_node_id]
+        return self._remote.remote(str(ROOT), [self._stored_app], light, arrays, context)
+
+    def _reply(self, reference: Any, message: Message) -> Message:
+        try:
+            reply, state = self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            return Message(Error(CLIENT_FAILED, f"its worker was lost ({in_a_line(error)})"), reply_to=message)
+        self._contexts[message.metadata.dst_node_id].state = state
+        return reply  # type: ignore[no-any-return]
 
 
-def _quiet() -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_DEDUP_LOGS", "0")
-    for name in ("flwr", "ray"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # Flower logs the tracebacks of a run that is stopped
-    threading.excepthook = lambda arguments: None  # what the server's work raises is raised by ``simulate``
+_kept: dict[str, Any] = {}
+"""Of a worker: the ClientApp and the arrays that it used last, by what they are called in Ray's store."""
+
+
+def answer_here(
+    app: Any, message: Message, arrays: dict[str, Any], context: Context, get: Callable[[Any], Any]
+) -> tuple[Message, RecordDict]:
+    """Answer a message in a worker process; return the reply and the client's state.
+
+    Args:
+        app: where the ClientApp lies in Ray's store.
+        message: without its arrays.
+        arrays: where these lie, by the record's name; clients of a round share them.
+        context: of the client that it is for.
+        get: Ray's function that reads what lies in its store.
+    """
+    end_with_parent()
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 0, 1
+    wanted = {reference.hex(): reference for reference in (app, *arrays.values())}
+    for old in _kept.keys() - wanted.keys():
+        del _kept[old]
+    for name, reference in wanted.items():
+        if name not in _kept:
+            _kept[name] = get(reference)
+    # A client may take arrays out of its record, but the next one shall find them.
+    records = {name: ArrayRecord(dict(_kept[reference.hex()])) for name, reference in arrays.items()}
+    message.content = RecordDict({**message.content, **records})
+    return answer(_kept[app.hex()], message, context), context.state
+
+
+def _remote_answer() -> Callable[..., Any]:
+    """Return the function that a worker runs. Ray sends its code, and not where to import it from.
+
+    A worker has the folders of the caller first on its path, and would import a neighbour's ``common`` from there; so
+    its arguments are made of Flower's classes alone.
+    """
+
+    def remote_answer(root: str, app: list[Any], message: Any, arrays: dict[str, Any], context: Any) -> Any:
+        import sys
+
+        import ray
+
+        if sys.path[0] != root:
+            sys.path.insert(0, root)
+        from experiments.ray import answer_here
+
+        return answer_here(app[0], message, arrays, context, ray.get)
+
+    return remote_answer

@@ -204,7 +204,8 @@ class Verdict(Part):
 
 
 class CompressionFacts(Part):
-    """What int8 gained and cost: bytes, agreement as shares, latency in ms by runtime and batch size."""
+    """What int8 gained and cost: bytes, agreement as shares, latency in ms by runtime and batch size, on so many
+    threads."""
 
     fp32_bytes: Natural | None = None
     int8_bytes: Natural | None = None
@@ -213,6 +214,7 @@ class CompressionFacts(Part):
     saturates: bool | None = None
     agreement: dict[str, float | None] = {}
     latency_ms: dict[str, dict[str, float | None]] = {}
+    threads: Natural | None = None
 
 
 class Warned(Part):

@@ -13,6 +13,7 @@ from server.measures import Measure
 
 NONE = "–"
 NOT_MEASURED = "not measured"
+NO_DOT_PRODUCT = "This processor has no 8-bit dot product (VNNI): int8 gains less time here than where there is one."
 QUESTIONS = ("private", "robust", "small", "useful")
 HEADINGS = {
     "clean": ("No adversary", "unchanged images"),
@@ -23,6 +24,11 @@ HEADINGS = {
     "all": ("All together", "worst over every adversary"),
 }
 """Threat → (heading, what the adversary holds, in a few words)."""
+
+
+def on_threads(threads: int | None) -> str:
+    """Return ``, one thread`` or ``, 4 threads``; empty where nobody wrote it down."""
+    return "" if threads is None else ", one thread" if threads == 1 else f", {threads} threads"
 
 
 def heading(threat: str) -> str:

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -70,6 +71,11 @@ class Expected:
     examples_limit: int | None = None
     norm_limit: float | None = None
 
+    @cached_property
+    def longest(self) -> float:
+        """L2 norm that no update may exceed."""
+        return LONGEST_UPDATE * (1 + size_of(self.arrays))
+
 
 def check(reply: Message, expected: Expected, *, announced: int) -> Update | Refusal:
     """Check one reply; never raises.
@@ -101,8 +107,7 @@ def _check(content: RecordDict, expected: Expected, announced: int, size: int) -
     examples = _examples(content.metric_records[METRICS], announced, expected.examples_limit)
     arrays = read_weights(content.array_records[ARRAYS], expected.arrays, compressed=expected.compressed)
     norm = distance(arrays, expected.arrays)
-    longest = LONGEST_UPDATE * (1 + size_of(expected.arrays))
-    if not norm <= longest:
+    if not norm <= expected.longest:
         raise RefusedError(f"its update has norm {norm:.4g}, more than {LONGEST_UPDATE:g} times the global model's")
     if expected.norm_limit is not None and not norm <= expected.norm_limit:
         raise RefusedError(f"its update has norm {norm:.4g}; federation.norm_limit = {expected.norm_limit:g}")
@@ -172,12 +177,24 @@ def _ledger(about: ConfigRecord) -> str:
     return ledger
 
 
-def clean(reply: Message, update: Update, shared_metrics: Sequence[str]) -> Message:
-    """Rebuild a checked reply from its checked parts alone, so that a strategy sees nothing else."""
+def packed(update: Update) -> ArrayRecord:
+    """Return an update's checked weights as they travel."""
+    return ArrayRecord({name: Array(array) for name, array in update.arrays.items()})
+
+
+def clean(reply: Message, weights: ArrayRecord, update: Update, shared_metrics: Sequence[str]) -> Message:
+    """Rebuild a checked reply from its checked parts alone, so that a strategy sees nothing else.
+
+    Args:
+        reply: whose content is replaced.
+        weights: as ``packed`` returns them; arrays that a strategy takes out of the reply stay in here.
+        update: the rest.
+        shared_metrics: names of the metrics that all good updates of the round have.
+    """
     metrics = {name: update.metrics[name] for name in shared_metrics}
     reply.content = RecordDict(
         {
-            ARRAYS: ArrayRecord({name: Array(array) for name, array in update.arrays.items()}),
+            ARRAYS: ArrayRecord(dict(weights)),
             METRICS: MetricRecord({**metrics, EXAMPLES: update.examples}),
         }
     )

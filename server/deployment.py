@@ -16,13 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from attacks.batches import largest_activation
 from common.description import Compression
 from common.errors import UserError
 from common.folder import write_bytes
 from common.records import as_float
 from common.seeds import torch_generator
 from server.int8 import LEAST_RECORDS, Int8, compress
-from server.latency import medians
+from server.latency import BATCH_SIZES, batch_sizes, medians
 from server.onnx_file import store_integers, to_onnx
 from server.processor import saturates
 
@@ -86,6 +87,7 @@ def measure_compression(
     timed_images: Images | None = None,
     *,
     seconds: float | None = 10.0,
+    predicted: tuple[Tensor, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Measure what compression gained and cost: the ``compression`` part of evaluation.json.
 
@@ -94,8 +96,10 @@ def measure_compression(
         int8: what ``compress`` made of it.
         onnx_path: what ``export_onnx`` wrote.
         images: [N, C, H, W], uint8 or float32 in [0, 1], on which agreement is counted (test images, all of them).
-        timed_images: likewise, of which the first 64 are timed; None takes ``images``.
+        timed_images: likewise, of which the first 256 are timed; None takes ``images``.
         seconds: about how long to take over the latencies of each batch size; None: they are not measured.
+        predicted: the classes that the fp32 model and the int8 kernels give to ``images``, integers [N] each, where
+            they are known already; None: both are asked.
 
     Returns:
         ``fp32_bytes`` (of all weights and constants as float32), ``int8_bytes`` (of the ONNX file), ``size_reduction``
@@ -111,8 +115,9 @@ def measure_compression(
     content = _read(onnx_path)
     run_int8 = _session(content, threads, str(onnx_path))
 
-    fp32, kernels, twin = (_predictions(_call(m), images) for m in (original, int8.kernels, int8.twin))
-    deployed = _predictions(run_int8, images)
+    asked = (original, int8.kernels)
+    fp32, kernels = predicted or tuple(_predictions(_call(one), images) for one in asked)
+    twin, deployed = _predictions(_call(int8.twin), images), _predictions(run_int8, images)
     fp32_bytes = sum(tensor.numel() * 4 for tensor in original.state_dict().values())
     latency: dict[str, dict[str, float]] = {}
     repeats: dict[str, int] = {}
@@ -123,8 +128,9 @@ def measure_compression(
             "onnxruntime fp32": _session(to_onnx(original, int8.image_shape), threads, "the fp32 model"),
             "onnxruntime int8": run_int8,
         }
-        timed = _batch(images if timed_images is None else timed_images, 0)
-        latency, repeats = medians(runtimes, timed, seconds=seconds)
+        timed = _as_batch((images if timed_images is None else timed_images)[: max(BATCH_SIZES)])
+        sizes = batch_sizes(largest_activation(original, timed[:1]))
+        latency, repeats = medians(runtimes, timed, seconds=seconds, sizes=sizes)
     return {
         "fp32_bytes": fp32_bytes,
         "int8_bytes": len(content),
@@ -179,11 +185,10 @@ def _call(model: nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def _in_batches(call: Callable[[Tensor], Tensor], images: Images) -> Tensor:
-    return torch.cat([call(_batch(images, start)) for start in range(0, len(images), _BATCH)])
+    return torch.cat([call(_as_batch(images[start : start + _BATCH])) for start in range(0, len(images), _BATCH)])
 
 
-def _batch(images: Images, start: int) -> Tensor:
-    part = images[start : start + _BATCH]
+def _as_batch(part: Images) -> Tensor:
     # A copy: memory-mapped images cannot be written to, which torch warns about.
     return as_float(part.cpu() if isinstance(part, Tensor) else torch.from_numpy(np.array(part)))
 

@@ -1,6 +1,5 @@
 """The evaluator: compress the global model to int8, attack fp32 and int8 under every threat, judge, write it down."""
 
-import copy
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +20,7 @@ from server.adversarial_sets import AdversarialSets
 from server.adversaries import Answers, Targets, attack_all
 from server.deployment import export_onnx, measure_compression
 from server.federation import initial_model
-from server.int8 import compress
+from server.int8 import compress, with_rounded_weights
 from server.marks import Marks, marks_of
 from server.measures import to_csv
 from server.rows import attack_rows, clean_rows
@@ -31,7 +30,7 @@ from server.verdict import verdict
 
 EXAMPLES = 6
 """Images that the report shows."""
-LATENCY_SECONDS = 2.0
+LATENCY_SECONDS = 1.5
 """About how long the latencies of one batch size are measured."""
 
 
@@ -67,7 +66,7 @@ def evaluate(
         export_onnx(int8, folder.int8_model, dataset.classes)
         # The int8 kernels and their ONNX file are the CPU's; all that has gradients goes where the description says.
         device = device_of(experiment)
-        targets = Targets(model.to(device), int8.kernels, copy.deepcopy(int8.twin).to(device))
+        targets = Targets(model.to(device), int8.kernels, with_rounded_weights(int8.twin).to(device))
         generators = {name: generator.to(device) for name, generator in generators.items()}
 
         test = dataset.test
@@ -103,6 +102,7 @@ def evaluate(
             dataset.test.images,
             dataset.public.images,
             seconds=LATENCY_SECONDS if latencies else None,
+            predicted=predicted_classes(clean),
         )
 
     told: dict[str, Any] = {
@@ -131,6 +131,14 @@ def evaluate(
     write_json(folder.evaluation, told)
     _write_examples(folder, answers, records, before["int8"], int8.kernels, experiment)
     write_text(folder.results, to_csv(rows))  # last: its presence says that the evaluation has ended
+
+
+def predicted_classes(clean: Mapping[str, Marks]) -> tuple[Tensor, Tensor] | None:
+    """Return the classes that fp32 and int8 were seen to predict, [N] each; None for masks, which are not kept."""
+    fp32, int8 = (clean[target].logits for target in ("fp32", "int8"))
+    return (
+        None if fp32 is None or int8 is None else (torch.from_numpy(fp32.argmax(1)), torch.from_numpy(int8.argmax(1)))
+    )
 
 
 def device_of(experiment: Experiment) -> torch.device:

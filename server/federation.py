@@ -16,11 +16,12 @@ from common.models import build
 from common.progress import note, track
 from common.seeds import derive
 from server.aggregation import build_strategy
+from server.hall import Hall
 from server.ledgers import ledger_table
 from server.lines import summary, why
 from server.progress import Progress
 from server.roster import Attendance
-from server.round import Hall, run_round
+from server.round import run_round
 
 
 def initial_model(experiment: Experiment, dataset: Dataset) -> nn.Module:

@@ -93,6 +93,22 @@ def compress(model: nn.Module, public_images: Tensor, compression: Compression) 
     )
 
 
+def with_rounded_weights(twin: nn.Module) -> nn.Module:
+    """Return a copy of a twin whose weights are rounded once and for all, not in every pass; all else bit for bit.
+
+    For attacks; the ONNX file is written from the twin itself, which still has the weights' scales at work.
+    """
+    copied = copy.deepcopy(twin)
+    for layer in copied.modules():
+        quantizer: Any = getattr(layer, "weight_fake_quant", None)
+        weight = getattr(layer, "weight", None)
+        if quantizer is not None and isinstance(weight, Tensor):
+            with torch.no_grad():
+                weight.copy_(quantizer(weight))
+            quantizer.disable_fake_quant()
+    return copied
+
+
 def _api() -> ModuleType:
     try:
         quantization = importlib.import_module("torch.ao.quantization")

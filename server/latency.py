@@ -2,13 +2,20 @@
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-BATCH_SIZES = (1, 64)
+BATCH_SIZES = (1, 64, 256)
+LARGEST_ACTIVATION = 2**30
+"""Bytes that the largest output of a module may take in a timed batch; several are alive at once."""
 _MOST_REPEATS = 31
 _LEAST_REPEATS = 3
+
+
+def batch_sizes(activation_bytes: int) -> tuple[int, ...]:
+    """Return the batch sizes to time where the largest activation of one image takes so many bytes; 1 always."""
+    return tuple(size for size in BATCH_SIZES if size == 1 or size * activation_bytes <= LARGEST_ACTIVATION)
 
 
 def medians(
@@ -16,9 +23,10 @@ def medians(
     images: Tensor,
     *,
     seconds: float,
+    sizes: Sequence[int] = BATCH_SIZES,
     clock: Callable[[], float] = time.perf_counter,
 ) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """Time each of ``runs`` on batches of 1 and 64 images.
+    """Time each of ``runs`` on batches of each size.
 
     One repeat runs all of them in turn, so that whatever else the machine does falls on all alike; the first, which
     warms up, does not count.
@@ -28,6 +36,7 @@ def medians(
         images: [N, C, H, W], N >= 1; repeated where there are fewer than a batch.
         seconds: per batch size; no repeat begins later, beyond the least number (3, or 1 where a single repeat takes
             longer than ``seconds``). At most 31.
+        sizes: of the batches.
         clock: seconds that only rise.
 
     Returns:
@@ -35,7 +44,7 @@ def medians(
     """
     latency: dict[str, dict[str, float]] = {name: {} for name in runs}
     repeats: dict[str, int] = {}
-    for size in BATCH_SIZES:
+    for size in sizes:
         batch = images.repeat(-(-size // len(images)), 1, 1, 1)[:size].contiguous()
         times: dict[str, list[float]] = {name: [] for name in runs}
         begun = clock()

@@ -38,16 +38,27 @@ class Progress:
     participants: dict[str, dict[str, Any]] = field(default_factory=dict)
     strikes: dict[str, list[int]] = field(default_factory=dict)
     excluded: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _lines: list[str] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def save(self, folder: RunFolder) -> None:
         """Write the checkpoint, one file and so one moment, then what people read."""
-        told = {name: value for name, value in vars(self).items() if name != "arrays"}
-        write_arrays(folder.checkpoint, self.arrays, {"progress": json.dumps(told)})
+        self.save_checkpoint(folder)
         self.write_rounds(folder)
+
+    def save_checkpoint(self, folder: RunFolder) -> None:
+        """Write the checkpoint alone, where no round has ended since the last ``save``."""
+        told = {name: value for name, value in vars(self).items() if name not in ("arrays", "rounds", "_lines")}
+        rounds = ", ".join(self._as_text())
+        write_arrays(folder.checkpoint, self.arrays, {"progress": f'{json.dumps(told)[:-1]}, "rounds": [{rounds}]}}'})
 
     def write_rounds(self, folder: RunFolder) -> None:
         """Write rounds.jsonl; whoever was killed right after a checkpoint has not."""
-        write_text(folder.rounds, "".join(json.dumps(line, sort_keys=True) + "\n" for line in self.rounds))
+        write_text(folder.rounds, "".join(line + "\n" for line in self._as_text()))
+
+    def _as_text(self) -> list[str]:
+        # A finished round's line never changes; with many clients making its text anew in every round cost seconds.
+        self._lines += [json.dumps(line, sort_keys=True) for line in self.rounds[len(self._lines) :]]
+        return self._lines
 
     @staticmethod
     def load(folder: RunFolder) -> "Progress | None":

@@ -1,52 +1,35 @@
 """One round: ask the clients that are there, check what they answer, aggregate what is good."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from statistics import median
 from typing import Any, cast
 
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import Strategy
-from torch import Tensor, nn
+from torch import Tensor
 
-from common.config import Experiment
-from common.data import Dataset
-from common.exchange import CONFIG, COUNTED, from_record, load_arrays, to_record, told
+from common.exchange import CONFIG, COUNTED, from_record, to_record, told
 from common.folder import RunFolder
 from common.rules.options import TooFewUpdatesError
 from common.seeds import derive
-from server.checks import Expected, Update, check, clean
+from server.answers import answers_of
+from server.checks import Expected, Update, clean
+from server.hall import Hall
 from server.introduction import Participant
-from server.ledgers import facts, planned, problem_with
+from server.ledgers import facts, planned
 from server.lines import asked, not_asked, told_score
-from server.marks import Marks, marks_of
+from server.marks import Marks
 from server.message_size import content_bytes
 from server.misbehaviour import returned_model
 from server.progress import Progress
 from server.refusal import Refusal
-from server.roster import Attendance
 from server.sampling import Present, seeded_sampling
 
 EXAMPLES_FACTOR = 10
 """Records that a client may claim, in units of the clients' median, where nothing else bounds them."""
-NO_ANSWERS = "a model with its weights gives no finite answers"
 NOT_FINITE = "returned NaN or infinity"
-
-
-@dataclass(frozen=True)
-class Hall:
-    """Where the rounds take place: what stays the same in all of them; ``run`` is the token of this server start."""
-
-    folder: RunFolder
-    grid: Grid
-    strategy: Strategy
-    attendance: Attendance
-    experiment: Experiment
-    dataset: Dataset
-    model: nn.Module
-    run: str
 
 
 def run_round(number: int, hall: Hall, progress: Progress) -> dict[str, Any]:
@@ -58,34 +41,43 @@ def run_round(number: int, hall: Hall, progress: Progress) -> dict[str, Any]:
     down = {message.metadata.dst_node_id: content_bytes(message.content) for message in messages}
     able = [participant for participant in able if participant.node in down]
     _expect(number, able, hall.folder, progress)
-    replies = _by_node(messages, hall.grid.send_and_receive(messages, timeout=settings.round_timeout))
+    expected = Expected(
+        progress.arrays,
+        number,
+        hall.run,
+        compressed=settings.update_compression == "int8",
+        examples_limit=most_examples(
+            settings.examples_limit, len(hall.dataset.train), [participant.records for participant in able]
+        ),
+        norm_limit=settings.norm_limit,
+    )
+    received = hall.grid.send_and_receive(messages, timeout=settings.round_timeout)
+    answers = answers_of(able, messages, received, hall, progress, expected)
     excluded = dict(progress.excluded)
     lines: list[dict[str, Any]] = []
     good: list[Good] = []
-    most = most_examples(settings.examples_limit, len(hall.dataset.train), [one.records for one in able])
-    answers = [_examine(number, one, replies[one.node], hall, progress, most) for one in able]
-    for participant, answer in zip(able, _just(answers), strict=True):
-        came = replies[participant.node]
-        line = asked(participant, down[participant.node], answer, settings.round_timeout)
-        line["ignored"] = len(came[1:])
-        if isinstance(answer, Update):
-            line["accuracy"] = _public(hall, _tensors(answer)).mean
-            good.append(Good(line, came[0], answer))
-        _note(number, participant.name, answer, progress, settings.strikes_limit)
+    for participant in able:
+        answer = answers[participant.node]
+        line = asked(participant, down[participant.node], answer.result, settings.round_timeout)
+        line |= {"ignored": answer.ignored, "accuracy": answer.accuracy}
+        if isinstance(answer.result, Update) and answer.reply is not None and answer.weights is not None:
+            good.append(Good(line, answer.reply, answer.weights, answer.result))
+        _note(number, participant.name, answer.result, progress, settings.strikes_limit)
         lines.append(line)
+    del answers
     names = [str(client.name) for client in hall.experiment.roster()]
     lines += not_asked(names, present, {line["name"] for line in lines}, excluded)
-    outcome = {"status": "skipped", "reason": trouble} if trouble else _aggregate(number, hall, good, progress)
-    marks = _public(hall, progress.arrays)
-    return {"round": number, **outcome, "clients": lines, **told_score(marks)}
+    outcome, marks = (_skipped(trouble).told, None) if trouble else _aggregate(number, hall, good, progress)
+    return {"round": number, **outcome, "clients": lines, **told_score(marks or hall.score(progress.arrays))}
 
 
 @dataclass(frozen=True)
 class Good:
-    """An update that passed every check, with its line of rounds.jsonl."""
+    """An update that passed every check, with its line of rounds.jsonl; its weights are in ``weights`` alone."""
 
     line: dict[str, Any]
     reply: Message
+    weights: ArrayRecord
     update: Update
 
 
@@ -101,55 +93,20 @@ def most_examples(limit: int | None, train_records: int, announced: list[int]) -
     return limit or train_records or int(EXAMPLES_FACTOR * median(announced or [0]))
 
 
-def _examine(
-    number: int, participant: Participant, came: list[Message], hall: Hall, progress: Progress, most: int
-) -> Update | Refusal | None:
-    """Check a reply by itself, then against what the client said before and what its weights make of public images."""
-    if not came:
-        return None
-    settings = hall.experiment.federation
-    expected = Expected(
-        progress.arrays,
-        number,
-        hall.run,
-        compressed=settings.update_compression == "int8",
-        examples_limit=most,
-        norm_limit=settings.norm_limit,
-    )
-    result = check(came[0], expected, announced=participant.records)
-    if isinstance(result, Refusal):
-        return result
-    before = progress.ledgers.get(participant.name, "")
-    problem = problem_with(result.ledger, before, private=participant.private, last_round=number)
-    if problem:
-        return Refusal(problem, result.bytes)
-    if not _public(hall, _tensors(result)).finite:
-        return Refusal(NO_ANSWERS, result.bytes)
-    return result
-
-
-def _just(answers: list[Update | Refusal | None]) -> list[Update | Refusal | None]:
-    """Return the answers, without strikes where most weights give no finite answers: the global model is at fault."""
-    failed = [isinstance(answer, Refusal) and answer.reason == NO_ANSWERS for answer in answers]
-    if 2 * sum(failed) <= sum(failed) + sum(isinstance(answer, Update) for answer in answers):
-        return answers
-    return [
-        replace(answer, strike=False) if bad and isinstance(answer, Refusal) else answer
-        for answer, bad in zip(answers, failed, strict=True)
-    ]
-
-
 def _expect(number: int, able: list[Participant], folder: RunFolder, progress: Progress) -> None:
     """Remember what those who are about to be asked say of themselves and plan to spend.
 
     Before anything is sent it is written down: a server that is killed now asks again, and a client may spend twice.
     """
+    news = False
     for participant in able:
-        name = participant.name
-        progress.participants[name] = facts(participant, progress.participants.get(name))
+        name, before = participant.name, progress.participants.get(participant.name)
+        progress.participants[name] = facts(participant, before)
+        news = news or progress.participants[name] != before
         if spent := planned(participant, number):
             progress.unconfirmed.setdefault(name, []).append(spent)
-    if able:
+            news = True
+    if news:
         progress.save(folder)
 
 
@@ -194,71 +151,75 @@ def _tell_counted(messages: list[Message], able: list[Participant], progress: Pr
         message.content = RecordDict({**message.content, CONFIG: config})
 
 
-def _by_node(messages: list[Message], received: Iterable[Message]) -> dict[int, list[Message]]:
-    """Return each asked node's replies, in the order in which they came.
-
-    A reply goes by the message that it answers: where a node is lost, the link answers in its place.
-    """
-    asked_by = {message.metadata.message_id: message.metadata.dst_node_id for message in messages}
-    replies: dict[int, list[Message]] = {node: [] for node in asked_by.values()}
-    for reply in received:
-        node = asked_by.get(reply.metadata.reply_to_message_id)
-        if node is not None:
-            replies[node].append(reply)
-    return replies
-
-
-def _aggregate(number: int, hall: Hall, good: list[Good], progress: Progress) -> dict[str, Any]:
+def _aggregate(number: int, hall: Hall, good: list[Good], progress: Progress) -> tuple[dict[str, Any], Marks | None]:
     """Aggregate into ``progress.arrays``; a round that cannot is skipped, and the arrays stay.
 
     Updates that are sound one by one may still overflow together. Where the aggregate is not finite, the longest of
     them is left out as the offender's, and the rest is aggregated anew.
+
+    Returns:
+        What the round's line tells of it; and how well the new arrays answer, where that is known.
     """
     limit, left = hall.experiment.federation.strikes_limit, list(good)
     while True:
-        outcome, ruined = _attempt(number, hall, left, progress)
-        if not ruined or len(left) <= hall.experiment.quorum():
-            return outcome
+        attempt = _attempt(number, hall, left, progress)
+        if not attempt.ruined or len(left) <= hall.experiment.quorum():
+            return attempt.told, attempt.marks
         worst = max(left, key=lambda one: one.update.norm)
         left.remove(worst)
-        reason = f"with its update, the longest, the aggregate was ruined ({outcome['reason']})"
+        reason = f"with its update, the longest, the aggregate was ruined ({attempt.told['reason']})"
         worst.line.update(status="refused", reason=reason, strike=True)
         progress.strike(worst.line["name"], number, reason, limit)
 
 
-def _attempt(number: int, hall: Hall, good: list[Good], progress: Progress) -> tuple[dict[str, Any], bool]:
-    """Return what came of an aggregation, and whether it was ruined by numbers that are not finite."""
+@dataclass(frozen=True)
+class Attempt:
+    """What came of an aggregation.
+
+    Attributes:
+        told: ``status`` and ``reason``.
+        ruined: whether it gave numbers that are not finite.
+        marks: of the arrays that it made, as the clients will get them; None: not known.
+    """
+
+    told: dict[str, Any]
+    ruined: bool = False
+    marks: Marks | None = None
+
+
+def _attempt(number: int, hall: Hall, good: list[Good], progress: Progress) -> Attempt:
     strategy, quorum = hall.strategy, hall.experiment.quorum()
     name = type(strategy).__name__
     if len(good) < quorum:
-        return _skipped(f"{len(good)} good updates; the quorum is {quorum}"), False
-    shared = set.intersection(*(set(one.update.metrics) for one in good))
-    replies = [clean(one.reply, one.update, sorted(shared)) for one in good]
+        return _skipped(f"{len(good)} good updates; the quorum is {quorum}")
+    shared = sorted(set.intersection(*(set(one.update.metrics) for one in good)))
+    replies = [clean(one.reply, one.weights, one.update, shared) for one in good]
     try:
         record, _ = strategy.aggregate_train(number, replies)
     except TooFewUpdatesError as error:
-        return _skipped(str(error)), False
+        return _skipped(str(error))
     except (Exception, SystemExit) as error:
-        return _skipped(f"{name} failed: {type(error).__name__}: {error}"), False
+        return _skipped(f"{name} failed: {type(error).__name__}: {error}")
     if record is None:
-        return _skipped(f"{name} returned no arrays"), False
-    problem = _problem(record, progress.arrays)
+        return _skipped(f"{name} returned no arrays")
+    made = from_record(record)
+    problem = _problem(made, progress.arrays)
     if problem:
-        return _skipped(f"{name} {problem}"), problem.startswith(NOT_FINITE)
-    arrays = {name: array.to(progress.arrays[name].dtype) for name, array in from_record(record).items()}
-    if not _public(hall, arrays).finite:
-        return _skipped(f"{type(strategy).__name__} made a model that gives no finite answers"), True
+        return _skipped(f"{name} {problem}", ruined=problem.startswith(NOT_FINITE))
+    arrays = {name: array.to(progress.arrays[name].dtype) for name, array in made.items()}
+    marks = hall.score(arrays)
+    if not marks.finite:
+        return _skipped(f"{type(strategy).__name__} made a model that gives no finite answers", ruined=True)
     conduct, seed = hall.experiment.federation.server_misbehaviour, derive(hall.experiment.seed, number, "server")
     progress.arrays = returned_model(conduct, progress.arrays, arrays, seed=seed)
-    return {"status": "aggregated", "reason": ""}, False
+    return Attempt({"status": "aggregated", "reason": ""}, marks=marks if conduct is None else None)
 
 
-def _skipped(reason: str) -> dict[str, Any]:
-    return {"status": "skipped", "reason": reason}
+def _skipped(reason: str, *, ruined: bool = False) -> Attempt:
+    return Attempt({"status": "skipped", "reason": reason}, ruined)
 
 
-def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
-    arrays = from_record(record)
+def _problem(arrays: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
     if arrays.keys() != expected.keys():
         return "returned arrays of other names"
     for name, array in arrays.items():
@@ -267,12 +228,3 @@ def _problem(record: ArrayRecord, expected: Mapping[str, Tensor]) -> str:
         if not torch.isfinite(array).all():
             return f"{NOT_FINITE} in {name}"
     return ""
-
-
-def _public(hall: Hall, arrays: Mapping[str, Tensor]) -> Marks:
-    load_arrays(hall.model, arrays)
-    return marks_of(hall.model, hall.dataset.public.images, hall.dataset.public.labels)
-
-
-def _tensors(update: Update) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array) for name, array in update.arrays.items()}

@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from scipy.special import softmax
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from common.records import as_float
@@ -58,6 +56,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> float | None:
     n_negative = len(positive) - n_positive
     if n_positive == 0 or n_negative == 0:
         return None
+    from scipy.stats import rankdata  # half a second, which a federation shall not wait for
+
     ranks = rankdata(scores)
     return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
@@ -72,6 +72,8 @@ def disease_measures(logits: np.ndarray, labels: np.ndarray, normal: int) -> dic
     """
     sick = labels != normal
     told_sick = logits.argmax(1) != normal
+    from scipy.special import softmax
+
     measures: dict[str, tuple[float, int]] = {}
     area = auroc(1 - softmax(logits.astype(np.float64), axis=1)[:, normal], sick)
     if area is not None:

@@ -1,6 +1,6 @@
 """Stress: a few more attacks on a sample, and what they and the results say about whether to believe the evaluation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ from attacks.craft import craft
 from attacks.credibility import (
     UNBOUNDED,
     Finding,
+    Gradients,
     check_budgets,
     check_gradients,
     check_single_step,
@@ -61,11 +62,12 @@ def doubts(
     if evaluation.eps > 0:
         # Test images often lie class by class: a sample of the first ones would be of one class.
         seed = experiment.attack_seed()
-        sample = evaluation.stress_records or SAMPLE
-        index = stratified_draw(labels if strata is None else strata, sample, numpy_generator(seed, "stress sample"))
+        wanted = evaluation.stress_records or SAMPLE
+        index = stratified_draw(labels if strata is None else strata, wanted, numpy_generator(seed, "stress sample"))
+        sample = Sample(images[index], labels[index], derive(seed, "stress"))
         for target, sources in (("fp32", (targets.fp32,)), ("int8", (targets.twin, targets.fp32))):
             scored = targets.fp32 if target == "fp32" else targets.int8
-            found, left = _stress(evaluation, target, scored, sources, images[index], labels[index], seed)
+            found, left = _stress(evaluation, target, scored, sources, sample, clean[target].scores[index])
             white_box = [answer for answer in answers.scored if (answer.target, answer.threat) == (target, "white-box")]
             if white_box:
                 best = in_worst_case(white_box, clean[target]).scores[index]
@@ -75,57 +77,93 @@ def doubts(
     return [asdict(finding) for finding in dict.fromkeys(findings)]
 
 
+class Sample:
+    """The images of the extra attacks, and what each model's gradients made of them, crafted once for all targets."""
+
+    def __init__(self, images: Tensor, labels: np.ndarray, seed: int) -> None:
+        """Take uint8 images [n, C, H, W], their labels [n] or masks [n, H, W], and the seed of the random starts."""
+        self.images, self.labels, self._seed = images, labels, seed
+        self._sets: dict[tuple[nn.Module, float, float, int], Tensor] = {}
+        self._gradients: dict[nn.Module, Gradients] = {}
+
+    def attacked(self, model: nn.Module, target: str, eps: float, step_size: float, steps: int) -> Tensor:
+        """Return the images after PGD on ``model``, float32 [n, C, H, W]; ``target`` is named in the progress."""
+        key = (model, eps, step_size, steps)
+        if key not in self._sets:
+            labels = torch.from_numpy(self.labels)
+            budget: Any = {"eps": eps, "step_size": step_size, "steps": steps}
+            self._sets[key] = craft(
+                "pgd", model, self.images, labels, seed=self._seed, title=f"checks of {target}", **budget
+            )
+        return self._sets[key]
+
+    def gradients(self, model: nn.Module) -> Gradients:
+        """Return how often the model's input gradients vanish on the unchanged images."""
+        if model not in self._gradients:
+            self._gradients[model] = measure_gradients(model, self.images, torch.from_numpy(self.labels))
+        return self._gradients[model]
+
+
 def _stress(
     evaluation: Evaluation,
     target: str,
     scored: nn.Module,
     sources: Sequence[nn.Module],
-    images: Tensor,
-    labels: np.ndarray,
-    seed: int,
+    sample: Sample,
+    clean: np.ndarray,
 ) -> tuple[list[Finding], np.ndarray]:
     """Attack at the budget, at larger ones and without one; look at the gradients themselves.
+
+    Args:
+        evaluation: its budget.
+        target, scored: the target's name and the model.
+        sources: whose gradients are followed; each image's worst counts. The last one's sets may be there already.
+        sample: the images.
+        clean: the target's scores on them, unchanged, [n].
 
     Returns:
         The findings, and each image's score at the budget, [n].
     """
 
     def robust(eps: float, step_size: float, steps: int) -> np.ndarray:
-        scores = marks_of(scored, images, labels).scores
-        for model in sources:
-            adversarial = craft(
-                "pgd",
-                model,
-                images,
-                torch.from_numpy(labels),
-                eps=eps,
-                step_size=step_size,
-                steps=steps,
-                seed=derive(seed, "stress"),
-                title=f"checks of {target}",
-            )
-            scores = np.minimum(scores, marks_of(scored, adversarial, labels).scores)
+        scores = clean
+        for model in reversed(sources):
+            if not scores.any():
+                break  # nothing is left to lose
+            adversarial = sample.attacked(model, target, eps, step_size, steps)
+            scores = np.minimum(scores, marks_of(scored, adversarial, sample.labels).scores)
         return scores
 
-    n = len(labels)
+    n = len(clean)
     at_budget = robust(evaluation.eps, evaluation.eps / 4, evaluation.steps)
-    before = after = float(at_budget.mean())
-    larger = evaluation.eps
+    before = float(at_budget.mean())
+    findings: list[Finding] = []
+    if before * n > NEGLIGIBLE:  # else no larger budget can hurt noticeably more
+        findings += check_budgets([(evaluation.eps, before), _larger(evaluation, before, n, robust)], n, target=target)
+    unbounded = float(robust(UNBOUNDED["eps"], UNBOUNDED["step_size"], int(UNBOUNDED["steps"])).mean())
+    findings += check_unbounded(unbounded, n, target=target, score=_score(sample.labels))
+    for model in sources:
+        findings += check_gradients(sample.gradients(model), target=target)
+    return findings, at_budget
+
+
+def _larger(
+    evaluation: Evaluation, before: float, n: int, robust: Callable[[float, float, int], np.ndarray]
+) -> tuple[float, float]:
+    """Return a budget that hurts more than the evaluation's and the mean score that it leaves; or the largest tried.
+
+    Args:
+        evaluation: its budget and steps.
+        before: the mean score that its budget leaves.
+        n: number of images.
+        robust: (eps, step size, steps) → scores [n].
+    """
     for factor in (2, 4, 8):  # a robust model may bear twice the budget; none bears all
         larger = min(1.0, factor * evaluation.eps)
         after = float(robust(larger, larger / 4, evaluation.steps).mean())
         if (before - after) * n > NEGLIGIBLE:
-            break
-    else:
-        after = max(before, after)  # a few images are chance, not harm
-    unbounded = float(robust(UNBOUNDED["eps"], UNBOUNDED["step_size"], int(UNBOUNDED["steps"])).mean())
-    findings = [
-        *check_budgets([(evaluation.eps, before), (larger, after)], n, target=target),
-        *check_unbounded(unbounded, n, target=target, score=_score(labels)),
-    ]
-    for model in sources:
-        findings += check_gradients(measure_gradients(model, images, torch.from_numpy(labels)), target=target)
-    return findings, at_budget
+            return larger, after
+    return larger, max(before, after)  # a few images are chance, not harm
 
 
 def _comparisons(target: str, scored: Sequence[Scored], score: str, clean: Marks) -> list[Finding]:

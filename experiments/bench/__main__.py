@@ -8,51 +8,37 @@ import argparse
 import importlib
 import json
 import logging
-import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from common.code import ROOT
+from common.folder import write_text
 from experiments.bench.page import table
-from server.provenance import machine
-
-PARTS = (
-    "start",
-    "attacks",
-    "private",
-    "int8",
-    "evaluation",
-    "federation",
-    "memory",
-    "deployment",
-    "study",
-)
-"""In this order; ``growth``, ``peers`` and ``secure`` have commands of their own, since they draw figures, too."""
-PACKAGES = ("torch", "opacus", "torchattacks", "flwr", "ray", "onnxruntime", "numpy")
+from experiments.bench.parts import PARTS, circumstances
 
 
 def run_part(name: str, repeats: int) -> dict[str, Any]:
     """Run one part in this process; return its findings with what they depend on."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
-    load = os.getloadavg()[0]
+    before, started = circumstances(), time.monotonic()
     findings = importlib.import_module(f"experiments.bench.{name}").find(repeats)
+    seconds = round(time.monotonic() - started, 1)
     return {
         "part": name,
-        "machine": machine(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "load_before": round(load, 2),
+        **before,
         "repeats": repeats,
+        "seconds": seconds,
         "findings": [asdict(finding) for finding in findings],
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run parts one after the other, print their tables, and write ``OUT/PART.json``."""
+    """Run parts one after the other, print their tables, and write ``OUT/PART.json``; a part that fails is told."""
     parser = argparse.ArgumentParser(prog="python -m experiments.bench", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; without any: all")
     parser.add_argument("--repeats", type=int, default=5, help="of both sides, in turn")
@@ -69,13 +55,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for part in parts:
             print(json.dumps(run_part(part, chosen.repeats)))
         return
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    for part in parts:
-        command = [sys.executable, "-m", "experiments.bench", part, "--here", "--repeats", str(chosen.repeats)]
-        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
-        told = json.loads(ended.stdout.splitlines()[-1])
-        (chosen.out / f"{part}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-        print(table(told), flush=True)
+    failed = [part for part in parts if not _told(part, chosen.repeats, chosen.out)]
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
+
+
+def _told(part: str, repeats: int, out: Path) -> bool:
+    """Run a part in a process of its own, print its table and write its file; tell whether it did not fail."""
+    command = [sys.executable, "-m", "experiments.bench", part, "--here", "--repeats", str(repeats)]
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False, text=True)
+    if ended.returncode != 0:
+        print(f"### {part}\n\nfailed; see above\n", flush=True)
+        return False
+    told = json.loads(ended.stdout.splitlines()[-1])
+    write_text(out / f"{part}.json", json.dumps(told, indent=1) + "\n")
+    print(table(told), flush=True)
+    return True
 
 
 if __name__ == "__main__":

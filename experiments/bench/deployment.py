@@ -1,7 +1,7 @@
-"""``python -m experiments.bench.deployment``: seconds per round of real processes, Flower's own and ours.
+"""``python -m experiments.bench deployment``: seconds per round of real processes, Flower's own and ours.
 
 Three ways to run the same federation of two clients, in turn: Flower's SuperLink and SuperNodes as they come, our
-server and nodes, and in process, where a round is nothing but its work. The difference to the last is the overhead.
+server and nodes, and in process. Of each round the seconds are taken off that the local training takes by itself.
 """
 
 import os
@@ -10,27 +10,44 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import tomli_w
-from rich.console import Console
-from rich.table import Table
 
+from common.code import ROOT
 from common.config import Experiment, parse
+from common.data import partition, prepare
 from common.folder import RunFolder, read_lines
+from common.training import train
+from experiments.bench.findings import Finding, at_most, interleaved
+from experiments.bench.subjects import one_thread
 from experiments.flower_command import BIN, flower_home, free_port, run_command
-from server.provenance import machine
+from server.federation import initial_model
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-REPEATS = 3
+FLOWER = "flower"
+WAYS = (FLOWER, "processes", "inprocess")
+"""Flower's own programs, and psreval's runners."""
+MOST_REPEATS = 2
+TRAININGS = 5
+"""Local trainings that are timed by themselves."""
 JOIN = 120.0
 """Seconds that Flower's processes may take to come up."""
 
 
-def description(rounds: int = 5) -> Experiment:
+@dataclass(frozen=True)
+class Run:
+    """One run: wall seconds from its command to its end, those of each round, and the model's file."""
+
+    wall: float
+    seconds: tuple[float, ...]
+    model: bytes
+
+
+def description(rounds: int = 4) -> Experiment:
     """Return a federation whose training takes almost no time: two clients, 60 small images each."""
     return parse(
         {
@@ -119,40 +136,57 @@ def _run(runs: Path) -> RunFolder:
     return RunFolder(next(runs.glob("*/*/model.safetensors")).parent)
 
 
-def main() -> None:
-    """Run all three ways in turn and print seconds per round, medians with the spread."""
-    console = Console(width=120)
-    experiment = description()
-    ways = ("Flower's SuperLink and SuperNodes", "psreval, --runner processes", "psreval, in process")
-    seconds: dict[str, list[float]] = {way: [] for way in ways}
-    walls: dict[str, list[float]] = {way: [] for way in ways}
-    models = set()
-    for _ in range(REPEATS):
-        for way in ways:
-            with tempfile.TemporaryDirectory() as folder:
-                place, before = Path(folder), time.perf_counter()
-                if way == ways[0]:
-                    run = through_flower(experiment, place)
-                else:
-                    run = through_ours(experiment, place, "processes" if way == ways[1] else "inprocess")
-                walls[way].append(time.perf_counter() - before)
-                seconds[way] += [line["seconds"] for line in read_lines(run.rounds)]
-                models.add(run.model.read_bytes())
-    told = machine()
-    rounds = experiment.federation.rounds
-    console.print(
-        f"{told['cpu']}, {told['cores']} cores; 2 clients, {rounds} rounds, {REPEATS} repeats, seconds of wall time"
+def training_seconds(experiment: Experiment) -> float:
+    """Return the wall seconds of one local training and nothing else; of all clients, who train at the same time."""
+    dataset = prepare(experiment.data)
+    share = partition(dataset.train.strata, len(experiment.roster()), experiment.data)[0]
+    model, records = initial_model(experiment, dataset), dataset.train.records(share)
+    times = interleaved(
+        {"training": lambda: train(model, records, experiment.training, seed=1, device="cpu")}, TRAININGS
     )
-    table = Table("way", "a round, median", "spread", "the whole, median", "spread")
-    for way in ways:
-        table.add_row(way, *_shown(seconds[way]), *_shown(walls[way]))
-    console.print(table)
-    console.print("all models are equal, bit for bit" if len(models) == 1 else f"{len(models)} DIFFERENT models")
+    return median(taken.wall for taken in times["training"])
 
 
-def _shown(values: list[float]) -> tuple[str, str]:
-    return f"{median(values):.2f}", f"{min(values):.2f} to {max(values):.2f}"
+def find(repeats: int) -> list[Finding]:
+    """Return the overhead of a round with real processes and with Flower's own, and how long a whole run takes.
+
+    Args:
+        repeats: of each way; at most 2, since one of all takes about 3 minutes.
+    """
+    one_thread()
+    experiment = description()
+    training = training_seconds(experiment)
+    runs: dict[str, list[Run]] = {way: [] for way in WAYS}
+    for _ in range(min(repeats, MOST_REPEATS)):
+        for way in WAYS:
+            with tempfile.TemporaryDirectory() as folder:
+                place, before = Path(folder).resolve(), time.perf_counter()
+                run = through_flower(experiment, place) if way == FLOWER else through_ours(experiment, place, way)
+                wall = time.perf_counter() - before
+                lines = tuple(line["seconds"] for line in read_lines(run.rounds))
+                runs[way].append(Run(wall, lines, run.model.read_bytes()))
+    return findings(runs, training, experiment.federation.rounds)
 
 
-if __name__ == "__main__":
-    main()
+def findings(runs: Mapping[str, Sequence[Run]], training: float, rounds: int) -> list[Finding]:
+    """Return what is found of the runs of each of ``WAYS``, one a repeat.
+
+    Args:
+        runs: of each way.
+        training: seconds of a round that any way must take.
+        rounds: of a run.
+    """
+    beyond = {way: [median(run.seconds) - training for run in found] for way, found in runs.items()}
+    walls = {way: [run.wall for run in found] for way, found in runs.items()}
+    models = {run.model for found in runs.values() for run in found}
+    equal = "equal models" if len(models) == 1 else f"{len(models)} DIFFERENT models"
+    longest = max(second for run in runs["processes"] for second in run.seconds)
+    told = f"{equal}; the longest of ours took {longest:.2g} s, training {training:.2g} s of each"
+    path, whole = "a round of --runner processes beyond its training", f"2 clients, {rounds} rounds, start to end"
+    flower, ours = "Flower's SuperLink and SuperNodes", "in process"
+    return [
+        Finding(path, flower, "wall s", beyond["processes"], beyond[FLOWER], at_most(4.0), told),
+        Finding(path, ours, "wall s", beyond["processes"], beyond["inprocess"]),
+        Finding(f"--runner processes, {whole}", flower, "wall s", walls["processes"], walls[FLOWER]),
+        Finding(f"--runner processes, {whole}", ours, "wall s", walls["processes"], walls["inprocess"]),
+    ]

@@ -1,5 +1,6 @@
 """What a bench finds: two sides timed in turn in one run, and what was to be reached."""
 
+import math
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -36,9 +37,9 @@ class Target:
     at_least: bool
 
     def words(self, measure: str) -> str:
-        """Return it in words, such as ``at least 5 times as fast``."""
-        sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.bound:g}" + (f" {measure}" if self.of == "ours" else " ×")
+        """Return it in words: ``other / ours ≥ 5``, ``ours / other ≤ 1.45``, or ``≤ 4 wall s``, given the measure."""
+        bound = f"{'≥' if self.at_least else '≤'} {self.bound:g}"
+        return f"{bound} {measure}" if self.of == "ours" else f"{self.of} {bound}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Finding:
         if of == "ours":
             return self.ours
         pairs = zip(self.ours, self.other, strict=True)
-        return [other / ours if of == "other / ours" else ours / other for ours, other in pairs]
+        return [_ratio(other, ours) if of == "other / ours" else _ratio(ours, other) for ours, other in pairs]
 
     def reached(self) -> bool | None:
         """Tell whether the median of ``values`` meets the target; None without one."""
@@ -121,7 +122,7 @@ def compared(
             named[kind],
             [getattr(taken, kind) for taken in ours],
             [getattr(taken, kind) for taken in other],
-            None if target is None else (target if kind == by else None),
+            target if kind == by else None,
             note if kind == by else "",
         )
         for kind in (by, rest)
@@ -131,6 +132,11 @@ def compared(
 def cpu_seconds() -> float:
     """Return the CPU seconds of this process and of its children that have ended."""
     return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, _WHO))
+
+
+def _ratio(above: float, below: float) -> float:
+    """Return a ratio; of nothing (as memory's growth may be) to nothing 1, of something to nothing without end."""
+    return above / below if below else (math.inf if above else 1.0)
 
 
 def times_as_fast(bound: float) -> Target:

@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from common.folder import write_text
+from experiments.bench.growth_fit import UPPER, exponent
 from experiments.drawing import FP32, INK, INT8, styled, svg
 from server.provenance import machine
 
@@ -107,18 +108,12 @@ def cells_table(measures: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
 
 def growth(measures: Sequence[Sequence[dict[str, Any]]], axis: str) -> dict[str, float]:
     """Return the exponents of what grows along ``peers`` or ``size``, fitted to its upper three points."""
-    points = [(one[0][axis], one) for one in measures][-3:]
+    points = [(one[0][axis], one) for one in measures][-UPPER:]
     return {
         "CPU seconds of all": exponent([(x, median([told["seconds"] for told in one])) for x, one in points]),
         "bytes of a peer": exponent([(x, float(one[0]["up"])) for x, one in points]),
         "peak memory": exponent([(x, median([told["memory"] for told in one])) for x, one in points]),
     }
-
-
-def exponent(points: Sequence[tuple[float, float]]) -> float:
-    """Return k of y = c xᵏ, by least squares of logarithms."""
-    x, y = np.log(np.array(points, float)).T
-    return float(np.polyfit(x, y, 1)[0])
 
 
 def figure(by_peers: Sequence[Sequence[dict[str, Any]]], by_size: Sequence[Sequence[dict[str, Any]]]) -> str:

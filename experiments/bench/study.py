@@ -1,10 +1,9 @@
-"""``python -m experiments.bench.study``: how busy a study keeps the cores, and how fast it is beside ``flwr run``.
+"""``python -m experiments.bench study``: how busy a study keeps the cores, and how fast it is beside ``flwr run``.
 
 The same cells, federations that differ in their seed alone, are trained as a study trains them, and some of them again
 one by one with Flower's own simulation command, in one run. Each cell's model must be equal both ways, bit for bit.
 """
 
-import argparse
 import subprocess
 import tempfile
 import time
@@ -13,18 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from rich.console import Console
-from rich.table import Table
-
 from common.config import Experiment, parse
 from common.data import prepare
+from experiments.bench.findings import Finding, at_least, times_as_fast
 from experiments.flower_command import flower_home, run_command
 from experiments.study.machine import available_cores
 from experiments.study.schedule import ROOT, Outcome, Task, run_tasks
 from experiments.study.work import Piece, do
 from server.app import run_folder
-from server.provenance import machine
 
+CELLS, ONE_BY_ONE = 20, 3
+"""Cells of the study, and so many of them one by one with ``flwr run``, too."""
 PATIENCE = 1800.0
 """Seconds that one ``flwr run`` may take."""
 
@@ -121,45 +119,49 @@ def models_equal(experiments: Sequence[Experiment], study: Path, flower: Path) -
     return True
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run both sides once and print two tables."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.bench.study", description=__doc__)
-    parser.add_argument("--cells", type=int, default=20, help="cells of the study")
-    parser.add_argument("--flower", type=int, default=3, help="so many of them one by one with flwr run, too")
-    parser.add_argument("--records", type=int, default=1200, help="training images of a cell")
-    parser.add_argument("--width", type=int, default=16, help="of its ResNet-9")
-    parser.add_argument("--rounds", type=int, default=5, help="of its federation")
-    parser.add_argument("--cores", type=int, default=available_cores(), help="that the study may use")
-    chosen = parser.parse_args(arguments)
-    experiments = descriptions(chosen.cells, records=chosen.records, width=chosen.width, rounds=chosen.rounds)
-    some = experiments[: chosen.flower]
+def find(repeats: int) -> list[Finding]:
+    """Return how busy a study of 20 equal federations keeps the cores, and how fast it is beside ``flwr run``.
+
+    Args:
+        repeats: disregarded: the study has 20 cells, some of which run through ``flwr run``, too, and that takes
+            minutes.
+    """
+    experiments = descriptions(CELLS, records=1200, width=16, rounds=5)
+    some = experiments[:ONE_BY_ONE]
     prepare(experiments[0].data)  # the images are drawn once, on neither side
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder).resolve()
-        busy = through_study(experiments, place / "runs", chosen.cores)
+        busy = through_study(experiments, place / "runs", available_cores())
         seconds = through_flower(some, place / "flwr")
         equal = models_equal(some, place / "runs", place / "flwr" / "runs")
-    console, facts = Console(width=120), machine()
-    console.print(
-        f"{facts['cpu']}, {facts['cores']} cores; a cell: 2 clients, {chosen.rounds} rounds, ResNet-9 of width "
-        f"{chosen.width}, {chosen.records} images"
-    )
-    table = Table(f"a study of {chosen.cells} equal cells", "seconds", "cores working on cells", "cores computing")
-    for name, wall in (("with the start of Ray", busy.wall), ("from the first cell to the last", busy.working)):
-        table.add_row(name, f"{wall:.1f}", f"{busy.occupied(wall):.1%}", f"{busy.computing(wall):.1%}")
-    console.print(table)
-    each = busy.wall / chosen.cells
-    table = Table("a cell", "seconds, median", "spread", "times the study's")
-    own = [outcome.seconds for outcome in busy.outcomes]
-    table.add_row("itself, in a worker", f"{median(own):.1f}", f"{min(own):.1f} to {max(own):.1f}", "")
-    table.add_row("its share of the study", f"{each:.1f}", "", "1.00")
-    if seconds:
-        spread = f"{min(seconds):.1f} to {max(seconds):.1f}"
-        table.add_row("one by one, flwr run", f"{median(seconds):.1f}", spread, f"{median(seconds) / each:.2f}")
-    console.print(table)
-    if some:
-        console.print("all models are equal, bit for bit" if equal else "the models DIFFER, or one is missing")
+    return findings(busy, seconds, equal=equal)
 
 
-if __name__ == "__main__":
-    main()
+def findings(busy: Busy, seconds: list[float], *, equal: bool) -> list[Finding]:
+    """Return what is found of a study and of some of its cells one by one.
+
+    Args:
+        busy: the study.
+        seconds: of each cell that ran through ``flwr run``.
+        equal: whether both came to the same models.
+    """
+    cells, share = len(busy.outcomes), f"share of {busy.cores} cores"
+    path = f"a study of {cells} equal federations"
+    inner, whole = f"{path}, from the first cell to the last", f"{path}, with the start of Ray"
+    models = "equal models" if equal else "DIFFERENT models, or one is missing"
+    each = f"a cell takes {median(one.seconds for one in busy.outcomes):.3g} s in its worker"
+    return [
+        Finding(inner, "", f"{share} computing", [busy.computing(busy.working)], [], at_least(0.9)),
+        Finding(inner, "", f"{share} with a cell", [busy.occupied(busy.working)], []),
+        Finding(whole, "", f"{share} computing", [busy.computing(busy.wall)], []),
+        Finding(whole, "", "wall s", [busy.wall], [], None, f"of them {busy.wall - busy.working:.3g} s no cell ran"),
+        Finding(
+            f"{path}, a cell",
+            "one by one with flwr run",
+            "wall s",
+            [busy.wall / cells] * len(seconds),
+            seconds,
+            times_as_fast(5.0),
+            f"{models}; {each}",
+        ),
+    ]

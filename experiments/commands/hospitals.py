@@ -30,9 +30,10 @@ def server(
 
     from common.config import load, setting
     from experiments.console import print_verdict, progress
-    from experiments.hospitals import serve_hospitals
 
     experiment = load(file, dict(setting(change) for change in changes or []))
+    from experiments.hospitals import serve_hospitals  # seconds; a mistake in the description is told before
+
     say = partial(print, "psreval server:", file=sys.stderr, flush=True)
     with progress(quiet, None if quiet else say):
         folder = serve_hospitals(experiment, runs, host=host, port=port, certificates=certificates, report=say)
@@ -95,9 +96,10 @@ def split(
     Example:  psreval split experiments/compose.toml --out parties
     """
     from common.config import load, setting
-    from experiments.split import split as split_experiment
 
     experiment = load(file, dict(setting(change) for change in changes or []))
+    from experiments.split import split as split_experiment  # seconds, likewise
+
     for folder in split_experiment(experiment, out):
         print(folder)
     if not experiment.privacy.secure_noise and any(map(experiment.is_private, experiment.roster())):

@@ -96,7 +96,6 @@ def prepare(
 
     from common.config import load, setting
     from common.errors import UserError
-    from experiments.peer_split import prepare_peers
 
     reached: dict[str, str] = {}
     for address in addresses or []:
@@ -107,6 +106,8 @@ def prepare(
             raise UserError(f"--address {address}: {name} has one already, {reached[name]}; give each peer one address")
         reached[name] = place
     experiment = load(file, dict(setting(change) for change in changes or []))
+    from experiments.peer_split import prepare_peers  # seconds; a mistake in the description is told before
+
     folders = prepare_peers(experiment, out, reached, evaluate)
     for folder in folders:
         print(folder)

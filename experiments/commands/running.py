@@ -36,9 +36,10 @@ def run(
     """
     from common.config import load, setting
     from experiments.console import print_verdict, progress
-    from experiments.run import run as run_experiment
 
     experiment = load(file or DEMO, dict(setting(change) for change in changes or []))
+    from experiments.run import run as run_experiment  # seconds; a mistake in the description is told before
+
     started = time.time()
     with progress(quiet):
         folder = run_experiment(experiment, runs, runner)
@@ -105,8 +106,12 @@ def report(path: Annotated[Path, typer.Argument(help="A run's folder, or runs/NA
 
 def list_known(
     what: Annotated[
-        str, typer.Argument(help="clients, attacks, aggregation, merge (of peers), data, models or experiments.")
-    ],
+        str | None,
+        typer.Argument(
+            help="clients, attacks, aggregation, merge (of peers), data, models or experiments. Without it: all names.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """List what a description can name; each also takes 'file.py:object' of your own."""
     from experiments.console import print_known

@@ -10,6 +10,7 @@ from attacks.batches import device_of
 from attacks.craft import options
 from common.config import Experiment
 from common.data import Dataset
+from common.loading import is_reference
 from common.task import loss
 from common.threads import torch_threads
 from experiments.study.plan import Federation, Planned
@@ -115,8 +116,11 @@ def memory_of(experiment: Experiment, dataset: Dataset, cost: Cost) -> int:
         (len(dataset.train) + len(dataset.public) + len(dataset.test)) * pixels * 5
     )  # uint8, and float32 when changed
     private = any(map(experiment.is_private, experiment.roster()))
-    gradients = cost.parameters * (batch if private else 1)
-    return BASE + data + 4 * (3 * batch * cost.activations + gradients + 8 * cost.parameters)
+    # Book-keeping holds layers' inputs a little longer; a network of the user's own may need each record's gradient.
+    held = cost.parameters
+    if private:
+        held += batch * (cost.parameters if is_reference(experiment.model.name) else cost.activations)
+    return BASE + data + 4 * (3 * batch * cost.activations + held + 8 * cost.parameters)
 
 
 def _attack_passes(attack: str, steps: int) -> float:

@@ -1,4 +1,5 @@
 import random
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -101,25 +102,49 @@ def test_every_result_is_within_budget_and_range(name, eps, step_size, steps, se
     assert float((found - clean).abs().max()) <= eps + 1e-6
 
 
-def test_result_does_not_depend_on_the_micro_batch(network, images, predicted, monkeypatch):
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("held", [1, 7 * 3 * 12 * 12 * 4, 2**30])
+def test_result_does_not_depend_on_the_micro_batch(network, images, predicted, monkeypatch, stop, held):
     model = network()
     labels = predicted(model, images)
+    monkeypatch.setattr(module, "HELD_BYTES", held)
     for name in ("fgsm", "pgd"):
-        whole = craft(name, model, images, labels, **ORDER)
-        monkeypatch.setattr(module, "micro_batch", lambda activation, device: 5)
-        parts = craft(name, model, images, labels, **ORDER)
-        monkeypatch.undo()
+        whole = craft(name, model, images, labels, stop_when_fooled=stop, **ORDER)
+        monkeypatch.setattr(module, "batch_size", lambda model, image: 5)
+        parts = craft(name, model, images, labels, stop_when_fooled=stop, **ORDER)
+        monkeypatch.setattr(module, "batch_size", lambda model, image: 128)
         assert float(((whole - parts).abs() <= 1e-6).float().mean()) >= 0.998
 
 
-def test_wide_models_in_another_layout_give_the_same(network, images, predicted, monkeypatch):
-    model = network(width=64)
+@pytest.mark.parametrize("name", ["fgsm", "pgd", "fab", "torchattacks:MIFGSM", "torchattacks:PGDL2"])
+def test_models_in_another_layout_give_the_same(network, images, predicted, monkeypatch, name):
+    model = network()
     labels = predicted(model, images)
-    fast = craft("pgd", model, images, labels, **ORDER)
-    monkeypatch.setattr(module, "is_wide", lambda model: False)
-    plain = craft("pgd", model, images, labels, **ORDER)
-    assert float(((fast - plain).abs() <= 1e-6).float().mean()) >= 0.998
+    fast = craft(name, model, images, labels, **ORDER)
+    monkeypatch.setattr(module, "laid_out", lambda *models, image: nullcontext())
+    plain = craft(name, model, images, labels, **ORDER)
+    assert float(((fast - plain).abs() <= 1e-5).float().mean()) >= 0.998
     assert fast.is_contiguous()
+
+
+@pytest.mark.parametrize("stop", [False, True])
+@pytest.mark.parametrize("name", ["fgsm", "pgd"])
+def test_an_image_is_attacked_as_if_all_were(network, images, predicted, name, stop):
+    model = network()
+    labels = predicted(model, images)
+    only = torch.arange(12) % 3 == 1
+    whole = craft(name, model, images, labels, stop_when_fooled=stop, **ORDER)
+    some = craft(name, model, images, labels, stop_when_fooled=stop, only=only, **ORDER)
+    torch.testing.assert_close(some[only], whole[only], atol=1e-6, rtol=0)
+    assert torch.equal(some[~only], images[~only])
+    assert not torch.equal(some[only], images[only])
+    assert torch.equal(craft(name, model, images, labels, only=torch.zeros(12, dtype=torch.bool), **ORDER), images)
+
+
+@pytest.mark.parametrize("only", [torch.ones(11, dtype=torch.bool), torch.ones(12), torch.arange(12)])
+def test_images_chosen_otherwise_than_by_a_mask_are_refused(network, images, only):
+    with pytest.raises(UserError, match=r"only must be bool of shape \[12\]"):
+        craft("pgd", network(), images, torch.zeros(12, dtype=torch.int64), only=only, **ORDER)
 
 
 def test_budget_is_in_pixels_though_the_model_normalises(network, images, predicted):

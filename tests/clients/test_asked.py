@@ -38,6 +38,12 @@ def test_what_is_told_is_read() -> None:
     request.check_data(dataset, "a")
 
 
+def test_an_equal_description_is_read_once_and_another_is_not_taken_for_it() -> None:
+    assert asked(message()).experiment is asked(message()).experiment
+    other = asked(message(experiment=tiny().change({"seed": 99}).to_toml())).experiment
+    assert (other.seed, asked(message()).experiment) == (99, tiny())
+
+
 def test_it_is_read_which_update_counted_last() -> None:
     assert asked(message(counted=1)).counted == 1
 

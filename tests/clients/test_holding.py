@@ -47,3 +47,13 @@ def test_a_share_of_train_alone_is_a_sentence(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", train_images=images, train_labels=np.arange(30) % 3)
     with pytest.raises(UserError, match="lacks test_images"):
         hospital_holding(Hospital(name="a", data=Data(source=f"npz:{tmp_path}/r.npz"), share=(0, 2)))
+
+
+def test_all_clients_of_a_process_share_one_data_set() -> None:
+    made = tiny()
+    first, second = (simulated_holding(made, number) for number in range(2))
+    assert first.dataset is second.dataset
+    assert np.array_equal(np.sort(np.concatenate([first.index, second.index])), np.arange(40))
+    images = first.dataset.train.images
+    assert isinstance(images, np.memmap)
+    assert not np.shares_memory(first.records().images.numpy(), images)

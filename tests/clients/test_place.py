@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from flwr.app import RecordDict
+import torch
+from flwr.app import Context, Message, RecordDict
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clients.app import app
+from clients.asked import asked
 from clients.hospital import Hospital, load_hospital, write_hospital
-from clients.place import own_experiment
+from clients.place import own_experiment, place_of
 from common.config import Experiment
 from common.description import AdversarialTraining, Client, Compression, Evaluation, Federation, Thresholds
 from common.errors import UserError
 from experiments.inprocess import InProcessGrid
 from tests.clients.client_fixture import PRIVATE, TINY, ask, hospitals, join, own_log, refusal, simulated, tiny
+from tests.clients.client_fixture import request as request_of
 
 LOUD = PRIVATE | {"privacy__noise_multiplier": 0.5}
 """Noise that is given, and spends far more than the description's ε, which is then not asked for."""
@@ -304,3 +307,16 @@ def test_an_unknown_model_is_a_sentence(tmp_path: Path) -> None:
     assert "did you mean 'resnet" in sentence
     with pytest.raises(UserError, match="runs no file"):
         own_experiment(tiny(model__name="x.py:f"), load_hospital(file_of(tmp_path, tiny(), 0)))
+
+
+def test_each_client_s_model_is_its_own() -> None:
+    request = asked(Message(request_of(tiny(), "train", 1), dst_node_id=1, message_type="train"))
+    context = Context(1, 1, {"in-process": True, "partition-id": 0}, RecordDict(), {})
+    first, second = (place_of(request, context).model(request.images) for _ in range(2))
+    for one, two in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(one, two)
+        one.data.fill_(7)
+        one.requires_grad_(False)
+    third = place_of(request, context).model(request.images)
+    assert all(torch.equal(two, three) for two, three in zip(second.parameters(), third.parameters(), strict=True))
+    assert all(three.requires_grad for three in third.parameters())

@@ -348,3 +348,12 @@ def test_what_is_asked_of_the_evaluation_later_leaves_older_hashes_as_they_were(
 def test_the_evaluation_draws_from_its_own_seed_where_it_has_one() -> None:
     assert Experiment(seed=4).attack_seed() == 4
     assert Experiment(seed=4).change({"evaluation.seed": 0}).attack_seed() == 0
+
+
+def test_a_roster_is_made_once_and_a_changed_copy_has_its_own() -> None:
+    experiment = parse({"clients": [{"count": 3}]}, "x")
+    assert experiment.roster() is experiment.roster()
+    fewer = experiment.model_copy(update={"clients": experiment.roster()[:2]})
+    assert [client.name for client in fewer.roster()] == ["client-1", "client-2"]
+    assert len(experiment.roster()) == 3
+    assert parse_toml(experiment.to_toml()) == experiment

@@ -1,5 +1,12 @@
+import io
+from typing import Literal
+
+import numpy as np
 import pytest
 import torch
+from flwr.app import Array, ArrayRecord
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from common.code import code_digest
@@ -24,6 +31,37 @@ def test_packing_and_unpacking_gives_the_same_bits() -> None:
     back = from_record(to_record(arrays))
     assert all(torch.equal(arrays[name], back[name]) for name in arrays)
     assert array_bytes(to_record(arrays)) > sum(array.numel() * 4 for array in arrays.values())
+
+
+@given(
+    st.sampled_from(["float32", "float64", "float16", "int64", "int8", "uint8", "bool"]),
+    st.lists(st.integers(0, 4), max_size=4),
+    st.sampled_from("CF"),
+)
+def test_packing_is_flower_s_own_and_unpacking_numpy_s(kind: str, shape: list[int], order: Literal["C", "F"]) -> None:
+    array = np.asarray(np.random.default_rng(0).integers(0, 2, shape).astype(kind), order=order)
+    record, flower = to_record({"x": torch.from_numpy(array)}), Array(array)
+    assert vars(record["x"]) == vars(flower)
+    back = from_record(ArrayRecord({"x": flower}))["x"]
+    assert (str(back.dtype), back.shape) == (f"torch.{kind}", array.shape)
+    assert np.array_equal(back.numpy(), array)
+    back.fill_(1)  # its own memory
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((3, 2), "float32"), ((6,), "float32"), ((2, 3), "int32"), ((2, 3), "no type")]
+)
+def test_the_bytes_decide_and_not_what_is_said_of_them(shape: tuple[int, ...], kind: str) -> None:
+    true = np.arange(6, dtype=np.float32).reshape(2, 3)
+    said = Array(kind, shape, "numpy.ndarray", Array(true).data)
+    assert np.array_equal(from_record(ArrayRecord({"x": said}))["x"].numpy(), true)
+
+
+def test_objects_are_never_unpickled() -> None:
+    file = io.BytesIO()
+    np.save(file, np.array([print], dtype=object), allow_pickle=True)
+    with pytest.raises(ValueError, match="allow_pickle"):
+        from_record(ArrayRecord({"x": Array("float32", (1,), "numpy.ndarray", file.getvalue())}))
 
 
 def test_arrays_are_copies() -> None:

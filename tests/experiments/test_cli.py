@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments import cli
+from experiments.known import KINDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,13 +28,42 @@ def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "psreval run experiments/pneumonia.toml" in capsys.readouterr().out
 
 
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys, experiments.cli; "
-        "print([name for name in ('torch', 'flwr', 'ray', 'opacus', 'matplotlib', 'pydantic') if name in sys.modules])"
-    )
+HEAVY = ("torch", "numpy", "flwr", "ray", "opacus", "matplotlib", "scipy", "onnx", "safetensors")
+
+
+@pytest.mark.parametrize(
+    ("commands", "heavy"),
+    [
+        ([["--help"], ["run", "--help"], ["list"], *(["list", kind] for kind in KINDS)], (*HEAVY, "pydantic")),
+        (
+            [
+                ["list", "client"],
+                ["fly"],
+                ["run", "--seed"],
+                ["run", "none.toml"],
+                ["run", "--set", "seed=no"],
+                ["server", "none.toml"],
+                ["split", "none.toml", "--out", "none"],
+                ["peers", "prepare", "none.toml", "--out", "none"],
+            ],
+            HEAVY,
+        ),
+    ],
+    ids=["help and lists", "mistakes"],
+)
+def test_help_lists_and_mistakes_import_nothing_heavy(commands: list[list[str]], heavy: tuple[str, ...]) -> None:
+    code = f"""
+import sys
+from contextlib import suppress
+from experiments import cli
+for words in {commands}:
+    sys.argv = ["psreval", *words]
+    with suppress(SystemExit):
+        cli.main()
+print("HEAVY", [name for name in {heavy} if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.splitlines()[-1] == "HEAVY []"
 
 
 @pytest.mark.parametrize(
@@ -57,6 +87,12 @@ def test_list_names_what_a_description_can_say(
     assert call(monkeypatch, "list", what) == 0
     told = capsys.readouterr().out
     assert all(word in told for word in words)
+
+
+def test_list_alone_names_everything(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(monkeypatch, "list") == 0
+    told = capsys.readouterr().out
+    assert all(word in told for word in (*KINDS, "honest", "pgd", "krum", "phantom", "unet", "demo.toml"))
 
 
 STUDY = str(ROOT / "experiments" / "paper" / "fig2.toml")

@@ -24,7 +24,8 @@ def app_that(answer: str | Exception) -> ClientApp:
 
 
 def ask(grid: InProcessGrid, nodes: list[int]) -> list[Message]:
-    return grid.send_and_receive([Message(RecordDict(), dst_node_id=node, message_type="query") for node in nodes])
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="query") for node in nodes]
+    return list(grid.send_and_receive(messages))
 
 
 def test_it_is_a_flower_grid() -> None:
@@ -72,3 +73,21 @@ def test_a_node_says_that_it_is_in_this_process_and_what_it_is_configured_with()
     ask(InProcessGrid(app, 2, [{"hospital": "a.toml"}, {"hospital": "b.toml"}]), [1])
     simulated = {"num-partitions": 2, "in-process": True}
     assert seen == [{"partition-id": 1, **simulated}, {"partition-id": 0, "hospital": "a.toml", **simulated}]
+
+
+def test_a_message_is_delivered_when_its_reply_is_wanted() -> None:
+    app, asked = ClientApp(), []
+
+    @app.query()
+    def query(message: Message, context: Context) -> Message:
+        asked.append(message.metadata.dst_node_id)
+        return Message(RecordDict(), reply_to=message)
+
+    messages = [Message(RecordDict(), dst_node_id=node, message_type="query") for node in (1, 2)]
+    replies = iter(InProcessGrid(app, 2).send_and_receive(messages))
+    first = next(replies)
+    assert asked == [1]
+    identities = [message.metadata.message_id for message in messages]  # all have theirs by now
+    assert first.metadata.reply_to_message_id == identities[0]
+    assert [reply.metadata.reply_to_message_id for reply in replies] == identities[1:]
+    assert asked == [1, 2]

@@ -142,6 +142,16 @@ def test_latencies_that_were_not_measured_are_said_to_be_so(finished_run: RunFol
     assert "\nMilliseconds a pass: not measured.\n" in card(finished_run)
 
 
+def test_latencies_are_told_by_batch_with_threads_and_what_the_processor_lacks(finished_run: RunFolder) -> None:
+    text = card(finished_run)
+    assert "| Milliseconds a pass | 1 image | 64 images | 256 images |" in text
+    assert "\nMedians, 2 threads.\n" in text
+    manifest = read_json(finished_run.manifest)
+    manifest["machine"]["vnni"] = False
+    write_json(finished_run.manifest, manifest)
+    assert "\nMedians, 2 threads. This processor has no 8-bit dot product (VNNI)" in card(finished_run)
+
+
 def test_a_run_of_masks_has_dice_by_structure_and_masks_to_load(masked_run: RunFolder) -> None:
     text = card(masked_run)
     assert "float32 [N, 3, 32, 32]" in text

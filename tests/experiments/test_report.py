@@ -381,6 +381,17 @@ def test_latencies_that_were_not_measured_are_said_to_be_so(finished_run: RunFol
     assert "in milliseconds; medians" not in text
 
 
+def test_latencies_are_told_by_batch_with_threads_and_what_the_processor_lacks(finished_run: RunFolder) -> None:
+    text = page(finished_run).text
+    assert "in milliseconds; medians, 2 threads." in text
+    assert all(f"{size} image" in text for size in (1, 64, 256))
+    assert "no 8-bit dot product" not in text
+    manifest = read_json(finished_run.manifest)
+    manifest["machine"]["vnni"] = False
+    write_json(finished_run.manifest, manifest)
+    assert "no 8-bit dot product (VNNI)" in page(finished_run).text
+
+
 def test_a_run_of_masks_is_told_in_dice_by_structure_with_its_masks(masked_run: RunFolder) -> None:
     found = page(masked_run)
     text = found.text

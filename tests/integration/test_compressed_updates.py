@@ -134,7 +134,7 @@ def test_an_update_of_a_round_that_was_skipped_did_not_count(tmp_path: Path) -> 
     def without_the_second_in_round_two(messages: list[Message], timeout: float | None = None) -> list[Message]:
         number = messages[0].content["config"]["server-round"]
         training = messages[0].metadata.message_type == "train"
-        replies = straight(messages, timeout=timeout)
+        replies = list(straight(messages, timeout=timeout))
         return replies[:1] if training and number == 2 else replies
 
     grid.send_and_receive = without_the_second_in_round_two
@@ -151,7 +151,7 @@ def test_without_compression_clients_are_told_nothing_more(tmp_path: Path) -> No
 
     def watched(messages: list[Message], timeout: float | None = None) -> list[Message]:
         seen.extend(message.content for message in messages)
-        return straight(messages, timeout=timeout)
+        return list(straight(messages, timeout=timeout))
 
     grid.send_and_receive = watched
     run_federation(grid, made, prepare(made.data), RunFolder(tmp_path))

@@ -9,7 +9,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.checks import LEDGER_LIMIT, METRICS_LIMIT, Expected, Update, check, clean
+from server.checks import LEDGER_LIMIT, METRICS_LIMIT, Expected, Update, check, clean, packed
 from server.message_size import content_bytes
 from server.refusal import BAD_REPLY, LOST, Refusal
 from tests.server import federation_fixture as fixture
@@ -121,7 +121,7 @@ def test_a_strategy_sees_only_what_was_checked() -> None:
     reply = message(content(extra=[1.0, 2.0], ok=1))
     passed = check(reply, EXPECTED, announced=100)
     assert isinstance(passed, Update)
-    rebuilt = clean(reply, passed, ["ok"]).content
+    rebuilt = clean(reply, packed(passed), passed, ["ok"]).content
     assert set(rebuilt) == {"arrays", "metrics"}
     assert dict(rebuilt["metrics"].items()) == {"ok": 1.0, "num-examples": 10}
 

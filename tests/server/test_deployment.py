@@ -19,6 +19,7 @@ from common.errors import UserError
 from common.models import build
 from server.deployment import check_deployable, export_onnx, measure_compression, run_onnx
 from server.int8 import compress
+from server.score import logits_of
 from tests.server.compressed_fixture import compressed, images_and_labels, trained
 
 LOADER = """
@@ -146,9 +147,21 @@ def test_measures_have_the_contracts_form(tmp_path: Path) -> None:
     assert all(told["agreement"][pair] >= 0.97 for pair in ("int8_fp32", "int8_twin", "onnx_int8"))
     runtimes = {"torch fp32", "int8 kernels", "onnxruntime fp32", "onnxruntime int8"}
     assert set(told["latency_ms"]) == runtimes
-    assert all(set(times) == {"1", "64"} and min(times.values()) > 0 for times in told["latency_ms"].values())
+    assert all(set(times) == {"1", "64", "256"} and min(times.values()) > 0 for times in told["latency_ms"].values())
     assert told["threads"] == torch.get_num_threads()
     assert set(told) >= {"activation_bits", "saturates", "repeats", "calibration_records"}
+
+
+def test_predictions_that_are_known_are_not_asked_for_again(tmp_path: Path) -> None:
+    images = images_and_labels(70, seed=3)[0]
+    path = tmp_path / "model.onnx"
+    export_onnx(compressed(), path)
+    asked = [torch.from_numpy(logits_of(model, images).argmax(1)) for model in (trained(), compressed().kernels)]
+    plain = measure_compression(trained(), compressed(), path, images, seconds=None)
+    assert measure_compression(trained(), compressed(), path, images, seconds=None, predicted=tuple(asked)) == plain
+    wrong = measure_compression(trained(), compressed(), path, images, seconds=None, predicted=(asked[0] + 1, asked[1]))
+    assert wrong["agreement"]["int8_fp32"] == pytest.approx((asked[0] + 1 == asked[1]).double().mean().item())
+    assert wrong["agreement"]["int8_twin"] == plain["agreement"]["int8_twin"]
 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:

@@ -225,7 +225,7 @@ def test_a_second_reply_is_ignored_and_counted(tmp_path: Path) -> None:
     straight, made = twice.send_and_receive, RunFolder(tmp_path / "run")
 
     def repeat(messages: list[Message], timeout: float | None = None) -> list[Message]:
-        replies = straight(messages, timeout=timeout)
+        replies = list(straight(messages, timeout=timeout))
         worse = Message(fixture.content({}), reply_to=messages[0])
         return [*replies, worse, worse]
 
@@ -241,7 +241,7 @@ def test_a_reply_that_nobody_asked_for_is_nobody_s(tmp_path: Path) -> None:
     straight = grid.send_and_receive
 
     def stray(messages: list[Message], timeout: float | None = None) -> list[Message]:
-        replies = straight(messages, timeout=timeout)
+        replies = list(straight(messages, timeout=timeout))
         replies[0].metadata.__dict__["_reply_to_message_id"] = "what the server never sent"
         return replies
 
@@ -462,7 +462,7 @@ def test_the_result_does_not_depend_on_the_order_of_replies(tmp_path: Path) -> N
     data, made = fixture.dataset(), RunFolder(tmp_path / "b" / "run")
     shuffled = fixture.grid(behaviours)
     straight = shuffled.send_and_receive
-    shuffled.send_and_receive = lambda messages, timeout=None: straight(messages, timeout=timeout)[::-1]
+    shuffled.send_and_receive = lambda messages, timeout=None: list(straight(messages, timeout=timeout))[::-1]
     run_federation(shuffled, fixture.experiment(tmp_path / "b", 3, federation__rounds=2), data, made)
     assert first.model.read_bytes() == made.model.read_bytes()
 
@@ -472,7 +472,7 @@ def test_silence_is_not_waited_for_beyond_the_timeout(tmp_path: Path) -> None:
     straight = silent.send_and_receive
 
     def lose_one(messages: list, timeout: float | None = None) -> list:
-        replies = straight(messages, timeout=timeout)
+        replies = list(straight(messages, timeout=timeout))
         return [reply for reply in replies if reply.metadata.message_type == "query" or reply.metadata.src_node_id != 2]
 
     silent.send_and_receive = lose_one

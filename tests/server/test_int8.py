@@ -15,7 +15,7 @@ from common import description
 from common.errors import UserError
 from common.models import build
 from server import int8
-from server.int8 import compress
+from server.int8 import compress, with_rounded_weights
 from tests.server.compressed_fixture import compressed, images_and_labels, trained
 
 NAMES = ("resnet9", "resnet18")
@@ -188,3 +188,18 @@ def test_a_torch_without_the_deprecated_module_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "torch.ao.quantization.quantize_fx", None)
     with pytest.raises(UserError, match=r"no longer has torch.ao.quantization.*install torch==2.13.0"):
         compress(trained(), images_and_labels(8, seed=2)[0], description.Compression())
+
+
+@every_network
+def test_weights_rounded_once_give_the_same_logits_and_gradients(name: str) -> None:
+    twin, (images, labels) = compressed(name).twin, unseen(20)
+    before = {key: tensor.clone() for key, tensor in twin.state_dict().items()}
+    told = []
+    for model in (twin, with_rounded_weights(twin)):
+        asked = images.clone().requires_grad_()
+        logits = model(asked)
+        (gradient,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, labels), asked)
+        told.append((logits.detach(), gradient))
+    assert torch.equal(told[0][0], told[1][0])
+    assert torch.equal(told[0][1], told[1][1])
+    assert all(torch.equal(tensor, before[key]) for key, tensor in twin.state_dict().items())

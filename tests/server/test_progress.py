@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from common.errors import UserError
-from common.folder import RunFolder
+from common.folder import RunFolder, read_lines
 from server.progress import Progress
 
 
@@ -23,6 +23,22 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert after is not None
     assert torch.equal(after.arrays.pop("w"), before.arrays.pop("w"))
     assert after == before
+
+
+def test_every_round_comes_back_wherever_it_was_saved_in_between(tmp_path: Path) -> None:
+    folder, progress = RunFolder(tmp_path), Progress(0, {"w": torch.zeros(1)})
+    for number in (1, 2, 3):
+        progress.save_checkpoint(folder)
+        progress.round = number
+        progress.rounds.append({"round": number, "status": "aggregated", "clients": [{"name": "a", "reason": "“é”"}]})
+        progress.save(folder)
+        assert list(read_lines(folder.rounds)) == progress.rounds
+        after = Progress.load(folder)
+        assert after is not None
+        assert (after.round, after.rounds) == (number, progress.rounds)
+    after.rounds.append({"round": 4})
+    after.write_rounds(folder)
+    assert list(read_lines(folder.rounds)) == [*progress.rounds, {"round": 4}]
 
 
 def test_a_client_is_excluded_at_the_limit_and_not_before() -> None:

@@ -6,9 +6,13 @@ import torch
 from torch import Tensor, nn
 
 import server.stress
+from attacks.craft import craft
+from attacks.credibility import Finding, check_budgets, check_gradients, check_unbounded, measure_gradients
 from common.config import Experiment
+from common.description import Evaluation
+from common.seeds import derive
 from server.adversaries import Answers, Scored, Targets
-from server.marks import Marks
+from server.marks import Marks, marks_of
 from server.stress import doubts
 
 N = 40
@@ -98,7 +102,7 @@ def test_the_sample_holds_every_class_although_images_lie_class_by_class(monkeyp
     real = server.stress._stress
 
     def spy(*arguments: object) -> object:
-        seen.append(np.bincount(arguments[5]))
+        seen.append(np.bincount(arguments[4].labels))
         return real(*arguments)
 
     monkeypatch.setattr(server.stress, "_stress", spy)
@@ -117,7 +121,7 @@ def test_so_many_images_are_stressed_as_the_description_says(monkeypatch: pytest
     real = server.stress._stress
 
     def spy(*arguments: object) -> object:
-        seen.append(np.array(arguments[4].float().sum(dim=(1, 2, 3))))
+        seen.append(np.array(arguments[4].images.float().sum(dim=(1, 2, 3))))
         return real(*arguments)
 
     monkeypatch.setattr(server.stress, "_stress", spy)
@@ -132,6 +136,80 @@ def test_so_many_images_are_stressed_as_the_description_says(monkeypatch: pytest
     usual, fewer, otherwise, pinned = seen[::2]  # fp32 and int8 have the same sample
     assert (len(usual), len(fewer)) == (server.stress.SAMPLE, 20)
     assert fewer.tolist() == pinned.tolist() != otherwise.tolist()
+
+
+class Noisy(nn.Module):
+    """Brightness that is rounded coarsely, as int8 rounds; its gradients are those of ``Brightness``."""
+
+    def __init__(self, coarse: float, gain: float = 20.0) -> None:
+        super().__init__()
+        self.coarse, self.gain = coarse, nn.Parameter(torch.tensor(gain))
+
+    def forward(self, images: Tensor) -> Tensor:
+        light = images.flatten(1).mean(1)
+        light = light + (torch.round(light * self.coarse) / self.coarse - light).detach()
+        return torch.stack([0.5 - light, light - 0.5], dim=1) * self.gain
+
+
+def plain_stress(evaluation: Evaluation, target: str, scored: nn.Module, sources: list, images: Tensor,
+                 labels: np.ndarray, seed: int) -> tuple[list[Finding], np.ndarray]:  # fmt: skip
+    """The same checks, every set crafted and every answer asked for where it is needed."""
+
+    def robust(eps: float, step_size: float, steps: int) -> np.ndarray:
+        scores = marks_of(scored, images, labels).scores
+        for model in sources:
+            found = craft("pgd", model, images, torch.from_numpy(labels), eps=eps, step_size=step_size, steps=steps,
+                          seed=derive(seed, "stress"))  # fmt: skip
+            scores = np.minimum(scores, marks_of(scored, found, labels).scores)
+        return scores
+
+    at_budget = robust(evaluation.eps, evaluation.eps / 4, evaluation.steps)
+    before = float(at_budget.mean())
+    tried = [min(1.0, factor * evaluation.eps) for factor in (2, 4, 8)]
+    left = [float(robust(eps, eps / 4, evaluation.steps).mean()) for eps in tried]
+    hurt = [place for place, after in enumerate(left) if (before - after) * len(labels) > server.stress.NEGLIGIBLE]
+    larger = (tried[hurt[0]], left[hurt[0]]) if hurt else (tried[-1], max(before, left[-1]))
+    unbounded = float(robust(1.0, 0.1, 25).mean())
+    found = [
+        *check_budgets([(evaluation.eps, before), larger], len(labels), target=target),
+        *check_unbounded(unbounded, len(labels), target=target),
+    ]
+    for model in sources:
+        found += check_gradients(measure_gradients(model, images, torch.from_numpy(labels)), target=target)
+    return found, at_budget
+
+
+@pytest.mark.parametrize("eps", [1, 8, 30, 100, 255])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("wrong", [0, 10, 25, N])
+def test_what_is_shared_and_left_out_changes_no_finding(eps: int, masked: bool, wrong: int) -> None:
+    labels = np.arange(N) % 2
+    generator = torch.Generator().manual_seed(0)
+    base = 90 + 75 * torch.from_numpy(labels)[:, None, None, None]
+    images = (base + torch.randint(-40, 40, (N, 1, 8, 8), generator=generator)).to(torch.uint8)
+    labels[:wrong] = 1 - labels[:wrong]
+    fp32, twin, int8 = Brightness(masked), Noisy(25.0), Noisy(20.0)
+    evaluation = Evaluation(eps=eps / 255, steps=3)
+    sample = server.stress.Sample(images, labels, derive(1, "stress"))
+    for target, scored, sources in (("fp32", fp32, [fp32]), ("int8", int8, [twin, fp32])):
+        clean = marks_of(scored, images, labels).scores
+        found, left = server.stress._stress(evaluation, target, scored, sources, sample, clean)
+        expected, expected_left = plain_stress(evaluation, target, scored, sources, images, labels, 1)
+        assert found == expected
+        assert left.tolist() == expected_left.tolist()
+
+
+def test_a_set_that_serves_both_targets_is_crafted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[object, ...]] = []
+    real = server.stress.craft
+
+    def spy(name: str, model: nn.Module, *arguments: object, **told: float) -> Tensor:
+        calls.append((model, told["eps"], told["step_size"]))
+        return real(name, model, *arguments, **told)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(server.stress, "craft", spy)
+    told(Brightness(), Answers([answer("white-box", 10)]))
+    assert len(calls) == len(set(calls)) > 0
 
 
 class Pixels(nn.Module):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from common.data import prepare
-from experiments.bench.study import Busy, descriptions, models_equal
+from experiments.bench.study import Busy, descriptions, findings, models_equal
 from experiments.study.tasks import Outcome
 from server.app import run_folder
 
@@ -39,3 +39,16 @@ def test_models_are_equal_only_if_both_are_there_and_have_the_same_bytes(tmp_pat
     assert models_equal(experiments, *stores)
     models[1].write_bytes(b"weighty")
     assert not models_equal(experiments, *stores)
+
+
+def test_a_study_is_judged_from_the_first_cell_to_the_last_and_beside_one_by_one() -> None:
+    outcomes = tuple(
+        Outcome(str(n), seconds=9.5, cpu_seconds=9.0, peak_memory=0, failure=None, skipped=False) for n in range(4)
+    )
+    busy = Busy(cores=2, wall=40.0, working=20.0, outcomes=outcomes)
+    found = findings(busy, [45.0, 60.0], equal=True)
+    assert [finding.reached() for finding in found] == [True, None, None, None, True]
+    assert [finding.ours[0] for finding in found] == [0.9, 0.95, 0.45, 40.0, 10.0]
+    assert found[-1].values() == [4.5, 6.0]
+    assert "equal models" in found[-1].note
+    assert "DIFFERENT" in findings(busy, [45.0], equal=False)[-1].note

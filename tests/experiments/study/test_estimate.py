@@ -84,7 +84,10 @@ def test_a_networks_numbers_are_counted(dataset: Dataset) -> None:
     assert narrow.seconds > 0
 
 
-def test_private_training_holds_a_gradient_for_each_record(dataset: Dataset) -> None:
+@pytest.mark.parametrize(("name", "numbers"), [("resnet9", 1000), ("own.py:build", 1_000_000)])
+def test_private_training_holds_inputs_or_a_gradient_for_each_record(name: str, numbers: int, dataset: Dataset) -> None:
     cost = Cost(1.0, 1000, 1_000_000)
-    plain, private = (memory_of(described(privacy__enabled=on), dataset, cost) for on in (False, True))
-    assert private - plain == 4 * 63 * 1_000_000
+    plain, private = (
+        memory_of(described(privacy__enabled=on, model__name=name), dataset, cost) for on in (False, True)
+    )
+    assert private - plain == 4 * 64 * numbers

@@ -1,0 +1,193 @@
+"""Memory of a federation on X-rays of 224×224 pixels: images once per machine, and a model per client beside them."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from clients.app import app as client_app
+from clients.holding import simulated_holding
+from common.code import ROOT
+from common.config import Experiment
+from common.data import prepare
+from common.exchange import arrays_of
+from common.folder import RunFolder
+from common.records import as_float
+from common.training import build_optimizer
+from experiments.bench.findings import Finding, times_the_cost
+from experiments.bench.subjects import description, one_thread
+from experiments.inprocess import InProcessGrid
+from server.app import serve
+from server.federation import initial_model
+
+CLIENTS = (2, 8, 32)
+IMAGES = 256
+"""Of all clients together, whatever their number."""
+READERS = (2, 4)
+"""Processes that hold the same data at once."""
+MIB = 2**20
+FEDERATION = "import sys; from experiments.bench.memory import federation; federation(int(sys.argv[1]))"
+READER = "import sys; from experiments.bench.memory import read; read(int(sys.argv[1]), int(sys.argv[2]))"
+
+
+def find(repeats: int) -> list[Finding]:
+    """Measure the peak of federations of more and more clients in one process, and images in several processes."""
+    repeats = min(repeats, 3)
+    experiment = described(CLIENTS[0])
+    dataset = prepare(experiment.data)
+    size = sum(split.images.nbytes for split in (dataset.train, dataset.public, dataset.test)) / MIB
+    model = initial_model(experiment, dataset)
+    weights = sum(array.nbytes for array in arrays_of(model).values()) / MIB
+    state = weights + optimizer_bytes(experiment) / MIB
+    peaks = {clients: [peak_of(clients) / MIB for _ in range(repeats)] for clients in CLIENTS}
+    first, last = CLIENTS[0], CLIENTS[-1]
+    growth = [(most - least) / (last - first) for least, most in zip(peaks[first], peaks[last], strict=True)]
+    told = ", ".join(f"{clients} clients {median(peak):.0f} MiB" for clients, peak in peaks.items())
+    findings = [
+        Finding(
+            f"in process, {first} to {last} clients: growth of the peak with each further one",
+            "its model and its optimiser",
+            "MiB",
+            growth,
+            [state] * repeats,
+            times_the_cost(1.1),
+            f"the model alone is {weights:.3g} MiB; peaks beyond the start: {told}; {IMAGES} images in all",
+        )
+    ]
+    for readers in READERS:
+        held = [readers_of(readers) for _ in range(repeats)]
+        findings.append(
+            Finding(
+                f"{readers} processes that read the same {size:.1f} MiB of images: all of their shares of that memory",
+                "the images once",
+                "MiB",
+                [shared / MIB for shared, _ in held],
+                [size] * repeats,
+                times_the_cost(1.1),
+                "proportional set size of the mapped files",
+            )
+        )
+        if readers == READERS[-1]:
+            own = [alone / readers / MIB for _, alone in held]
+            findings.append(Finding("a client's process, its own memory besides", "", "MiB", own, [], None, "imports"))
+    return findings
+
+
+def described(clients: int) -> Experiment:
+    """Return a federation on a fixed number of images, in batches of two, so that no client's training is larger."""
+    return description(
+        data__train_records=IMAGES,
+        data__public_records=12,
+        data__test_records=12,
+        data__image_size=224,
+        model__name="resnet18",
+        model__width=16,
+        training__batch_size=2,
+        federation__rounds=1,
+        clients=[{"count": clients}],
+    )
+
+
+def optimizer_bytes(experiment: Experiment) -> int:
+    """Return the bytes of an optimiser's state after a step."""
+    dataset = prepare(experiment.data)
+    model = initial_model(experiment, dataset)
+    optimizer = build_optimizer(model, experiment.training)
+    model(as_float(dataset.public.records().images[:1])).sum().backward()
+    optimizer.step()
+    held = optimizer.state_dict()["state"].values()
+    return sum(value.nbytes for state in held for value in state.values() if hasattr(value, "nbytes"))
+
+
+def peak_of(clients: int) -> int:
+    """Return by how many bytes a fresh process grew at most while it ran the federation in process."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", FEDERATION, str(clients)]
+    ended = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    return int(ended.stdout.splitlines()[-1])
+
+
+def federation(clients: int) -> None:
+    """Run the federation here; print by how much this process grew beyond what it had before."""
+    one_thread()
+    experiment = described(clients)
+    dataset = prepare(experiment.data)
+    grid = InProcessGrid(client_app, clients)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _of("status", "VmRSS")
+    with tempfile.TemporaryDirectory() as folder:
+        serve(grid, experiment, dataset, RunFolder(Path(folder)))
+    print(_of("status", "VmHWM") - before)
+
+
+def readers_of(count: int) -> tuple[int, int]:
+    """Return what so many processes that have read all images hold together, in bytes: of the images, and besides."""
+    command = [sys.executable, "-c", READER, str(count)]
+    with contextlib.ExitStack() as stack:
+        children = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [*command, str(number)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+                )
+            )
+            for number in range(count)
+        ]
+        for child in children:
+            _said(child)
+        for child in children:  # all have read before one measures, and are there until the last one has
+            _tell(child)
+        told = [json.loads(_said(child)) for child in children]
+        for child in children:
+            _tell(child)
+    return sum(one["images"] for one in told), sum(one["besides"] for one in told)
+
+
+def read(count: int, number: int) -> None:
+    """Be one of so many clients in a process of its own: read the images as they lie, and tell what that takes."""
+    holding = simulated_holding(described(count), number)
+    splits = (holding.dataset.train, holding.dataset.public, holding.dataset.test)
+    checksum = sum(int(split.images.sum(dtype=np.int64)) for split in splits)
+    print(checksum, flush=True)
+    input()
+    print(json.dumps({"images": _mapped("-images.npy"), "besides": _of("smaps_rollup", "Pss_Anon")}), flush=True)
+    input()
+
+
+def _mapped(ending: str) -> int:
+    """Return this process's share of the files so named that it has mapped, each page divided by those who map it."""
+    total, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text(encoding="utf-8").splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            counts = line.endswith(ending)
+        elif counts and line.startswith("Pss:"):
+            total += 1024 * int(line.split()[1])
+    return total
+
+
+def _of(file: str, name: str) -> int:
+    """Return a number of this process, in bytes, as the kernel tells it in /proc."""
+    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/self/{file}").read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise RuntimeError(f"/proc/self/{file} tells no {name}; this bench needs Linux")
+    return 1024 * int(found[1])
+
+
+def _said(child: subprocess.Popen[str]) -> str:
+    assert child.stdout is not None
+    line = child.stdout.readline()
+    if not line:
+        raise RuntimeError(f"a reader ended with {child.wait()}")
+    return line
+
+
+def _tell(child: subprocess.Popen[str]) -> None:
+    assert child.stdin is not None
+    child.stdin.write("\n")
+    child.stdin.flush()

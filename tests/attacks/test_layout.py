@@ -1,0 +1,132 @@
+"""Laid out for speed a model answers the same, and afterwards nothing of it is left."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from attacks.gradients import input_gradient
+from attacks.guard import undisturbed
+from attacks.layout import laid_out
+from common.models.blocks import Normalised
+from common.models.resnet18 import ResNet18
+
+
+@pytest.fixture
+def small() -> nn.Module:
+    """ResNet-18, whose last maps are 2×2 and 1×1 for images of 32 pixels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Normalised(ResNet18(1, 4, width=8), [0.47], [0.25], 1).eval()
+
+
+def images(number: int = 3, side: int = 32) -> Tensor:
+    return torch.rand(number, 1, side, side, generator=torch.Generator().manual_seed(1))
+
+
+def convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    return [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+
+
+def trimmed(model: nn.Module, shown: Tensor) -> list[tuple[int, ...]]:
+    """Return the kernel sizes that change."""
+    before = [tuple(one.weight.shape[2:]) for one in convolutions(model)]
+    with undisturbed(model), laid_out(model, image=shown):
+        after = [tuple(one.weight.shape[2:]) for one in convolutions(model)]
+    return [new for old, new in zip(before, after, strict=True) if new != old]
+
+
+@pytest.mark.parametrize("side", [28, 32, 33, 48, 64])
+def test_logits_and_gradients_are_the_same(small: nn.Module, side: int) -> None:
+    shown, labels = images(side=side), torch.tensor([0, 1, 2])
+    with undisturbed(small):
+        gradient, logits = input_gradient(small, shown, labels)
+        with laid_out(small, image=shown[:1]):
+            fast_gradient, fast_logits = input_gradient(small, shown, labels)
+    torch.testing.assert_close(fast_logits, logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fast_gradient, gradient, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_all_is_as_before(small: nn.Module, fails: bool) -> None:
+    weights = [parameter.clone() for parameter in small.parameters()]
+    addresses = [parameter.data_ptr() for parameter in small.parameters()]
+    strides = [parameter.stride() for parameter in small.parameters()]
+    paddings = [one.padding for one in convolutions(small)]
+    try:
+        with undisturbed(small), laid_out(small, small, image=images(1)):
+            assert small.network.conv.weight.is_contiguous(memory_format=torch.channels_last)
+            assert "forward" in vars(small.network.conv)
+            if fails:
+                raise RuntimeError("in the middle")
+    except RuntimeError:
+        assert fails
+    assert all(torch.equal(one, other) for one, other in zip(small.parameters(), weights, strict=True))
+    assert [parameter.data_ptr() for parameter in small.parameters()] == addresses
+    assert [parameter.stride() for parameter in small.parameters()] == strides
+    assert [one.padding for one in convolutions(small)] == paddings
+    assert not any("forward" in vars(module) or module._forward_hooks for module in small.modules())
+
+
+def test_only_what_covers_the_whole_map_is_trimmed(small: nn.Module) -> None:
+    assert trimmed(small, images(1)) == [(2, 2), (1, 1), (1, 1), (1, 1)]  # the last stage; its shortcut is 1×1 already
+    assert trimmed(small, images(1, 64)) == []
+
+
+class Other(nn.Module):
+    """One convolution over 1×1 maps, used in ways that forbid trimming, or not."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        circular = {"padding_mode": "circular"} if way == "circular" else {}
+        self.first = nn.Conv2d(
+            2, 2, 3, padding="same" if way == "same" else 1, dilation=1 + (way == "dilated"), **circular
+        )
+        self.second = nn.Conv2d(2, 2, 3, padding=1)
+        if way == "shared":
+            self.second.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.second(self.first(images))
+        if self.way == "elsewhere":
+            maps = maps + self.first.weight.mean()
+        if self.way == "shape":
+            maps = maps + self.first.weight.reshape(2, 18).mean()
+        if self.way == "two sizes":
+            maps = maps + self.first(images.repeat(1, 1, 2, 2)).mean()
+        return maps.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("way", "number"),
+    [
+        ("plain", 2),
+        ("dilated", 1),
+        ("same", 1),
+        ("circular", 0),
+        ("two sizes", 1),
+        ("shared", 0),
+        ("elsewhere", 0),
+        ("shape", 0),
+    ],
+)
+def test_weights_that_are_more_than_a_window_stay_whole(way: str, number: int) -> None:
+    model, image = Other(way).eval(), torch.rand(1, 2, 1, 1)
+    if way == "circular":
+        model.second = nn.Conv2d(2, 2, 1)
+    if way == "dilated":
+        model.first.padding = (2, 2)
+    assert len(trimmed(model, image)) == number
+    before = model(image)
+    with undisturbed(model), laid_out(model, image=image):
+        torch.testing.assert_close(model(image), before)
+
+
+def test_a_subclass_is_left_alone() -> None:
+    class Own(nn.Conv2d):
+        pass
+
+    model = nn.Sequential(Own(1, 2, 3, padding=1), nn.Flatten()).eval()
+    assert trimmed(model, torch.rand(1, 1, 1, 1)) == []
+    with undisturbed(model), laid_out(model, image=torch.rand(1, 1, 1, 1)):
+        assert "forward" not in vars(model[0])

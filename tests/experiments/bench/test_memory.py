@@ -1,0 +1,33 @@
+"""What the bench of memory measures with."""
+
+import pytest
+import torch
+
+from common.data import prepare
+from experiments.bench import memory
+from server.federation import initial_model
+
+
+def test_an_optimiser_s_state_is_counted() -> None:
+    made = memory.described(2).change({"data.image_size": 32, "data.train_records": 12, "model.width": 8})
+    weights = sum(one.nbytes for one in initial_model(made, prepare(made.data)).parameters())
+    assert memory.optimizer_bytes(made.change({"training.optimizer": "sgd", "training.momentum": 0.9})) == weights
+    scalars = 4 * len(list(initial_model(made, prepare(made.data)).parameters()))
+    assert memory.optimizer_bytes(made.change({"training.optimizer": "adam"})) == 2 * weights + scalars
+
+
+def test_the_kernel_s_numbers_are_read_in_bytes() -> None:
+    before = memory._of("status", "VmRSS")
+    held = torch.ones(16 * memory.MIB)
+    assert abs(memory._of("status", "VmRSS") - before - held.nbytes) < 8 * memory.MIB
+    with pytest.raises(RuntimeError, match="tells no Nonsense"):
+        memory._of("status", "Nonsense")
+
+
+@pytest.mark.processes
+def test_several_processes_share_the_images() -> None:
+    dataset = prepare(memory.described(2).data)
+    size = sum(split.images.nbytes for split in (dataset.train, dataset.public, dataset.test))
+    images, besides = memory.readers_of(2)
+    assert 0.5 * size < images < 1.5 * size
+    assert besides > 0

@@ -1,0 +1,116 @@
+"""Answers while a round runs: each is checked and scored once, as it comes, and no weights are held twice."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flwr.app import Message
+
+from common.folder import RunFolder, read_lines
+from server import hall
+from server.federation import run_federation
+from server.progress import Progress
+from tests.server import federation_fixture as fixture
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What every scoring of weights on the public split found, from now on."""
+    found: list[float] = []
+    straight = hall.Hall.score
+
+    def score(self, arrays):  # type: ignore[no-untyped-def]
+        marks = straight(self, arrays)
+        found.append(marks.mean)
+        return marks
+
+    monkeypatch.setattr(hall.Hall, "score", score)
+    return found
+
+
+def run(folder: Path, grid: fixture.InProcessGrid, clients: int, **changes: object) -> list[dict]:
+    made = RunFolder(folder / "run")
+    run_federation(grid, fixture.experiment(folder, clients, **changes), fixture.dataset(), made)
+    return list(read_lines(made.rounds))
+
+
+def test_each_update_and_each_aggregate_is_scored_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = counted(monkeypatch)
+    lines = run(tmp_path, fixture.grid([fixture.honest(), fixture.honest(0.2)]), 2, federation__rounds=2)
+    told = [one for line in lines for one in (*(client["accuracy"] for client in line["clients"]), line["accuracy"])]
+    assert found == told
+    assert len(found) == 2 * 3
+
+
+def test_a_cheating_server_s_model_is_scored_as_the_clients_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = counted(monkeypatch)
+    cheat = {"kind": "wrong-mean", "factor": 5.0}
+    (line,) = run(
+        tmp_path, fixture.grid([fixture.honest()] * 2), 2, federation__rounds=1, federation__server_misbehaviour=cheat
+    )
+    assert len(found) == 2 + 2
+    assert line["accuracy"] == found[-1]
+
+
+def test_a_skipped_round_s_model_is_scored_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = counted(monkeypatch)
+    lines = run(
+        tmp_path,
+        fixture.grid([lambda number, received: fixture.honest(0.1 if number == 2 else float("nan"))(number, received)]),
+        1,
+        federation__rounds=2,
+    )
+    assert [line["status"] for line in lines] == ["skipped", "aggregated"]
+    assert len(found) == 1 + 2
+    assert lines[0]["accuracy"] == found[0]
+
+
+def test_an_answer_is_examined_before_the_next_client_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    grid = fixture.grid([fixture.honest()] * 3)
+    straight, examine = grid._deliver, hall.Hall.score
+
+    def deliver(message: Message) -> Message:
+        events.append(message.metadata.message_type)
+        return straight(message)
+
+    def score(self, arrays):  # type: ignore[no-untyped-def]
+        events.append("score")
+        return examine(self, arrays)
+
+    monkeypatch.setattr(grid, "_deliver", deliver)
+    monkeypatch.setattr(hall.Hall, "score", score)
+    run(tmp_path, grid, 3, federation__rounds=1)
+    assert events == ["query"] * 3 + ["train", "score"] * 3 + ["score"]
+
+
+def test_of_a_reply_that_was_examined_nothing_is_held_but_its_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = fixture.grid([fixture.honest()] * 2)
+    straight, seen = grid.send_and_receive, []
+
+    def watched(messages: list[Message], timeout: float | None = None) -> Iterator[Message]:
+        for reply in straight(messages, timeout=timeout):
+            yield reply
+            seen.append(dict(reply.content))
+
+    monkeypatch.setattr(grid, "send_and_receive", watched)
+    run(tmp_path, grid, 2, federation__rounds=1)
+    assert seen == [{}, {}]
+
+
+def test_what_is_known_is_written_before_a_round_only_where_it_is_news(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+    straight = Progress.save
+
+    def save(self: Progress, folder: RunFolder) -> None:
+        saved.append(self.round)
+        straight(self, folder)
+
+    monkeypatch.setattr(Progress, "save", save)
+    run(tmp_path, fixture.grid([fixture.honest()] * 2), 2, federation__rounds=3)
+    assert saved == [0, 1, 2, 3]
