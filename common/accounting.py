@@ -12,8 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from opacus.accountants import PRVAccountant
-from opacus.accountants.analysis.rdp import compute_rdp
 
 from common.errors import UserError
 
@@ -80,6 +78,8 @@ def _rdp_epsilon(history: History, delta: float, orders_used: tuple[float, ...] 
 @functools.lru_cache(maxsize=4096)
 def _rdp(noise_multiplier: float, sampling_rate: float, orders: tuple[float, ...]) -> NDArray[np.float64]:
     """Return the Rényi divergence of one step at each order; inf where it cannot be computed."""
+    from opacus.accountants.analysis.rdp import compute_rdp  # here and not above: the import takes a second
+
     divergence = np.full(len(orders), np.inf)
     with np.errstate(all="ignore"):
         for place, order in enumerate(orders):
@@ -95,6 +95,8 @@ def _rdp(noise_multiplier: float, sampling_rate: float, orders: tuple[float, ...
 
 def _prv_epsilon(history: History, delta: float, about: float) -> float:
     """Return PRV's upper bound on ε, which is ``about`` so large; inf where it cannot be computed."""
+    from opacus.accountants import PRVAccountant
+
     accountant = PRVAccountant()
     accountant.history = list(history)
     delta_error = delta / 1000

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from opacus.grad_sample import GradSampleHooks
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
@@ -30,6 +29,8 @@ def refuse_wrong_gradients(model: nn.Module) -> None:
 def opacus_gradients(model: nn.Module, clip_norm: float) -> Iterator[Callable[[Tensor, Tensor, Sums], None]]:
     """Hook the model; yield what ``common.clipped_gradients.add_clipped_gradients`` is; leave no trace after."""
     trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    from opacus.grad_sample import GradSampleHooks  # here and not above: the import takes a second
+
     hooks = GradSampleHooks(model, loss_reduction="sum")
 
     def add_clipped_gradients(images: Tensor, labels: Tensor, sums: Sums) -> None:

@@ -13,7 +13,6 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from opacus.validators import ModuleValidator
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -135,6 +134,8 @@ def refuse_mixing_layers(model: nn.Module) -> None:
                 f"privacy.enabled: layer '{name}' of the model is {type(module).__name__}, which mixes the records of "
                 "a batch, so no record's influence can be bounded; use torch.nn.GroupNorm instead"
             )
+    from opacus.validators import ModuleValidator  # here and not above: the import takes a second
+
     with training_mode(model):
         problems = ModuleValidator.validate(model, strict=False)
     if problems:

@@ -24,10 +24,8 @@ from common.errors import UserError
 from common.folder import RunFolder, read_arrays, read_json, read_lines, write_text
 from common.loading import is_reference
 from common.records import Task
-from experiments.model_card import write_model_card
 from experiments.peer_federation import check_peers, federate_peers
 from experiments.peer_scores import score_peers
-from experiments.report import write_report
 from experiments.secure_federation import check_secure, federate_secure
 from experiments.store import check_version, claimed, copy_federation, federation_claimed
 from experiments.stored import finished_federation
@@ -119,6 +117,9 @@ def evaluate_run(
         elif "evaluation" not in read_json(folder.manifest)["seconds"]:  # killed between the two lines above
             close_manifest(folder, evaluation=read_json(folder.evaluation)["seconds"])
         if report:
+            from experiments.model_card import write_model_card  # here and not above: drawing takes a second to import
+            from experiments.report import write_report
+
             write_report(folder)
             write_model_card(folder)
 
@@ -256,7 +257,8 @@ def _in_process(experiment: Experiment, dataset: Dataset, folder: RunFolder, wor
 def _on_ray(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:
     from experiments.ray import simulate
 
-    simulate(clients.app.app, len(experiment.roster()), lambda grid: work(grid, None))
+    weights = sum(array.nbytes for array in initial_model(experiment, dataset).state_dict().values())
+    simulate(clients.app.app, len(experiment.roster()), lambda grid: work(grid, None), weights=weights)
 
 
 def _in_processes(experiment: Experiment, dataset: Dataset, folder: RunFolder, work: Work) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class StandIn:
 
     class Function:
         def remote(self, root: str, app: list[Any], *given: Any) -> "StandIn.Task":
-            return StandIn.Task((app[0], *given))
+            return StandIn.Task((app[0], *deepcopy(given[:1]), given[1], *deepcopy(given[2:])))
 
 
 @pytest.fixture(autouse=True)

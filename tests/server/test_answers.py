@@ -8,8 +8,11 @@ from flwr.app import Message
 
 from common.folder import RunFolder, read_lines
 from server import hall
+from server.answers import NO_ANSWERS, Answer, _spare_all
+from server.checks import Update
 from server.federation import run_federation
 from server.progress import Progress
+from server.refusal import Refusal
 from tests.server import federation_fixture as fixture
 
 
@@ -114,3 +117,13 @@ def test_what_is_known_is_written_before_a_round_only_where_it_is_news(
     monkeypatch.setattr(Progress, "save", save)
     run(tmp_path, fixture.grid([fixture.honest()] * 2), 2, federation__rounds=3)
     assert saved == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("without_answers", "strike"), [(1, True), (2, True), (3, False)])
+def test_weights_without_answers_are_a_strike_unless_most_updates_have_none(without_answers: int, strike: bool) -> None:
+    good = [Answer(Update({}, 1, {}, "", 0.0, 0)) for _ in range(2)]
+    failed = [Answer(Refusal(NO_ANSWERS, 5)) for _ in range(without_answers)]
+    other = Answer(Refusal("its arrays are no arrays", 5))
+    _spare_all([*good, *failed, other, Answer()])
+    assert [answer.result for answer in failed] == [Refusal(NO_ANSWERS, 5, strike=strike)] * without_answers
+    assert other.result == Refusal("its arrays are no arrays", 5, strike=True)
