@@ -15,9 +15,13 @@ A server may send weights crafted to gain from rounding. What it meets:
   cancellation; the square is off by at most (d + p + T²) u S², u = 2^-53, d and p being the layer's sides and T its
   positions. A record with S > 64 max(norm, clip norm) in any layer is taken out, and its whole gradient is computed,
   measured, clipped and added by itself.
+* Gradients are clipped before they meet inputs. An input above 1e18 may lift what has fallen below float32's smallest
+  numbers, so such a record is added by itself, too.
 * For all others S <= 64 max(norm, clip norm), so a norm is under-estimated by at most 2048 (d + p + T²) u times that
   maximum: 2e-9 for the largest layers of the built-in networks, 1e-5 for a layer of 10^8 weights. A record's part of
   the sum has at most the clip norm, up to this.
+* A record that is added by itself takes time, so under crafted weights the time of a training tells something of the
+  records. Whoever may be that server's spy must not see when an update is ready.
 * The sum over n records is rounded like every sum of floating-point numbers, u = 2^-24 for float32. Of gradients that
   were kept, or added alone, it sums n numbers, each within its record's clip norm, and is off by at most n u times the
   sum of the clipped norms. Where Gram matrices were used it sums n T products, and is off by at most n T u times the
@@ -25,14 +29,16 @@ A server may send weights crafted to gain from rounding. What it meets:
   n T in place of n T (Higham & Mary 2019, doi 10.1137/18M1226312), and S is rarely above 16 norms.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from common.clipping import Sums, add, add_weighted, clip_factors, row_norms, total_norms
+from common.clipping import LARGEST, Sums, add, add_weighted, clip_factors, row_norms, total_norms
 from common.errors import UserError
 from common.layer_gradients import (
     Layer,
@@ -44,7 +50,7 @@ from common.layer_gradients import (
     trainable,
     weight_sum,
 )
-from common.layer_uses import UnfitError, try_out, watched
+from common.layer_uses import UnfitError, check_uses, try_out, uses_of, watched
 from common.task import loss
 
 _CANCELLED = 64.0
@@ -70,13 +76,20 @@ class _Part:
 class _Ghost:
     """What gives the weighted sum of a weight's gradients: the layer, its input, and its output's gradient.
 
-    ``bound`` is of the norms of the records' gradients, without cancellation, float64 [n].
+    ``bound`` is of the norms of the records' gradients, without cancellation, float64 [n]; ``extreme``, bool [n], tells
+    whose input is so large that the gradient, clipped before they meet, may fall below the smallest numbers.
     """
 
     layer: LinearMap
     inputs: Tensor
     gradients: Tensor
     bound: Tensor
+    extreme: Tensor
+    versions: tuple[int, int]
+
+    def unchanged(self) -> bool:
+        """Tell whether nobody has written to what was measured, which autograd hands on to others."""
+        return self.versions == (self.inputs._version, self.gradients._version)
 
 
 def book_keeping_fit(model: nn.Module, example: Tensor) -> tuple[dict[str, Layer], int]:
@@ -97,6 +110,11 @@ def book_keeping_fit(model: nn.Module, example: Tensor) -> tuple[dict[str, Layer
         if has_ghost_norm(own[name], inputs.shape, gradients.shape):
             kept.pop("weight")
         rows[name] = sum(parameter.numel() for parameter in kept.values())
+        with torch.no_grad():  # what the layer's formulas cannot do shall show now
+            part = _measured(own[name], inputs, gradients)
+            if part.ghost is not None:
+                _weighted(part.ghost, torch.ones(len(inputs), device=inputs.device))
+                record_gradients(own[name], inputs, gradients)
 
     layers = try_out(model, example, count)
     return layers, sum(rows.values())
@@ -120,18 +138,23 @@ def add_clipped_gradients(
         UserError: the output does not depend on a layer, or uses it otherwise than in the trial.
     """
     parts: dict[str, _Part] = {}
+    taken: dict[str, tuple[torch.Size, torch.Size]] = {}
 
     def measure(name: str, inputs: Tensor, gradients: Tensor) -> None:
+        taken[name] = inputs.shape, gradients.shape
         parts[name] = _measured(layers[name], inputs, gradients)
 
     try:
         with watched(layers, measure) as leaf:
-            torch.autograd.grad(loss(model(images), labels, reduction="sum"), leaf, allow_unused=True)
+            output = model(images)
+            uses = uses_of(output)
+            torch.autograd.grad(loss(output, labels, reduction="sum"), leaf, allow_unused=True)
+        for name, layer in layers.items():
+            if name not in parts:
+                raise no_gradient(f"{name}.{next(iter(trainable(layer)))}")
+        check_uses(layers, taken, uses, len(images))
     except UnfitError as error:
         raise UserError(f"privacy.enabled: the model changes from batch to batch: {error}") from error
-    for name, layer in layers.items():
-        if name not in parts:
-            raise no_gradient(f"{name}.{next(iter(trainable(layer)))}")
     with torch.no_grad():
         _add_clipped(layers, parts, clip_norm, sums)
 
@@ -150,7 +173,9 @@ def _measured(layer: Layer, inputs: Tensor, gradients: Tensor) -> _Part:
         return _Part(rows, [row_norms(row) for row in rows.values()])
     rows = bias_gradients(layer, gradients)
     norm, bound = ghost_norms(layer, inputs, gradients)
-    return _Part(rows, [norm, *(row_norms(row) for row in rows.values())], _Ghost(layer, inputs, gradients, bound))
+    extreme = torch.linalg.vector_norm(inputs.flatten(1), ord=math.inf, dim=1) > LARGEST
+    ghost = _Ghost(layer, inputs, gradients, bound, extreme, (inputs._version, gradients._version))
+    return _Part(rows, [norm, *(row_norms(row) for row in rows.values())], ghost)
 
 
 def _add_clipped(layers: Mapping[str, Layer], parts: dict[str, _Part], clip_norm: float, sums: Sums) -> None:
@@ -158,9 +183,15 @@ def _add_clipped(layers: Mapping[str, Layer], parts: dict[str, _Part], clip_norm
     factors = clip_factors(norms, clip_norm)
     believed = _CANCELLED * total_norms(norms).clamp(min=clip_norm)
     alone = torch.zeros_like(factors, dtype=torch.bool)
-    for part in parts.values():
+    for name, part in parts.items():
         if part.ghost is not None:
-            alone |= part.ghost.bound > believed
+            if not part.ghost.unchanged():
+                raise UserError(
+                    f"privacy.enabled: the gradient by what layer '{name}' gives is changed in place in the backward "
+                    "pass, after it was measured; let hooks of the model return other tensors instead"
+                )
+            alone |= (part.ghost.bound > believed) | part.ghost.extreme
+    alone &= factors > 0
     for record in alone.nonzero().flatten().tolist():
         _add_alone(layers, parts, record, clip_norm, sums)
     factors[alone] = 0
@@ -179,7 +210,25 @@ def _weighted(ghost: _Ghost, factors: Tensor) -> Tensor:
     gradients = gradients * _along(gradients, factors.to(gradients.dtype))
     if bool(gone.any()):
         inputs, gradients = (side.masked_fill(_along(side, gone), 0) for side in (inputs, gradients))
-    return weight_sum(ghost.layer, inputs, gradients)
+    with exact_products(gradients.device):
+        return weight_sum(ghost.layer, inputs, gradients)
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Let a GPU multiply numbers as they are: TF32, cuDNN's default, keeps 10 bits, and norms are of whole numbers."""
+    if device.type != "cuda":
+        yield
+        return
+    backends: Any = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = False
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed
 
 
 def _along(side: Tensor, numbers: Tensor) -> Tensor:

@@ -1,11 +1,15 @@
 """What clipping a record's gradient means, for every way to compute it."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 Sums = dict[nn.Parameter, Tensor]
 """Sums of clipped gradients, each in its parameter's shape; a parameter to which nothing was added is not there."""
 
+_SPAN = 1024
+"""Numbers whose squares are summed in the gradient's own precision; further on in double precision."""
 LARGEST = 1e18
 """Largest norm of a record's gradient by one parameter with which the record counts; far below what overflows."""
 
@@ -33,9 +37,12 @@ def total_norms(norms: Tensor) -> Tensor:
 
 def row_norms(rows: Tensor) -> Tensor:
     """Return the norm of each record's gradient, float64 [n]; rows [n, *shape of the parameter]."""
-    # Two stages: a single sum of millions of squares in single precision is off in the sixth digit.
-    parts = rows.reshape(*rows.shape[:2], -1) if rows.ndim > 2 else rows.reshape(len(rows), -1, 1)
-    return total_norms(torch.linalg.vector_norm(parts, dim=2))
+    # Two stages: a single sum of millions of squares in single precision may lack a part in a thousand.
+    flat = rows.reshape(len(rows), math.prod(rows.shape[1:]))
+    whole = flat.shape[1] // _SPAN * _SPAN
+    parts = torch.linalg.vector_norm(flat[:, :whole].reshape(len(rows), whole // _SPAN, _SPAN), dim=2)
+    rest = torch.linalg.vector_norm(flat[:, whole:], dim=1, keepdim=True)
+    return total_norms(torch.cat([parts, rest], dim=1))
 
 
 def add_weighted(sums: Sums, parameter: nn.Parameter, rows: Tensor, factors: Tensor) -> None:

@@ -10,12 +10,18 @@ from torch import Tensor, nn
 
 from common.layer_gradients import LAYERS, Layer, trainable
 
+TRIALS = (1, 2, 3)
+"""Records of the trials: a batch may have one, and no other number of rows grows as these do."""
 Take = Callable[[str, Tensor, Tensor], None]
 """Receives a layer's name, its input, and the loss's gradient by its output."""
 
 
 class UnfitError(Exception):
     """A model whose layers' inputs and outputs do not tell the records' gradients; the text says why."""
+
+
+class MixedRecordsError(UnfitError):
+    """A layer whose first dimension is not the records': whoever clips its rows one by one clips no record."""
 
 
 @contextmanager
@@ -27,25 +33,31 @@ def watched(layers: Mapping[str, Layer], take: Take) -> Iterator[Tensor]:
         allow_unused=True)``, after one forward pass: autograd then goes wherever a layer is, and to no weight.
 
     Raises:
-        UnfitError: in the forward pass, if a layer is used twice, or not called with one tensor.
+        UnfitError: if a layer is used twice, not called with one tensor, in another precision than its weights, or on a
+            tensor that is changed afterwards: autograd, which would notice, does not read the tensor.
     """
     leaf = torch.zeros((), requires_grad=True)
-    inputs: dict[str, Tensor] = {}
+    inputs: dict[str, tuple[Tensor, int]] = {}
     used: set[str] = set()
 
     def give(name: str, gradient: Tensor) -> None:
-        take(name, inputs.pop(name), gradient)  # nothing else holds the input now but autograd, which lets it go next
+        taken, version = inputs.pop(name)  # nothing else holds it now but autograd, which lets it go next
+        if taken._version != version:
+            raise UnfitError(f"what layer '{name}' takes is changed in place afterwards")
+        if {taken.dtype, gradient.dtype} != {next(layers[name].parameters()).dtype}:
+            raise UnfitError(f"layer '{name}' computes in another precision than its weights have")
+        take(name, taken, gradient)
 
-    def watch(name: str, _layer: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Any:
+    def watch(name: str, _layer: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Tensor) -> Any:
         if name in used:
             raise UnfitError(f"layer '{name}' is used more than once for an output")
-        if len(arguments) != 1 or not isinstance(arguments[0], Tensor):
+        if len(given) != 1 or named or not isinstance(given[0], Tensor):
             raise UnfitError(f"layer '{name}' is not called with one tensor")
         used.add(name)
-        inputs[name] = arguments[0].detach()
+        inputs[name] = given[0].detach(), given[0]._version  # an alias shares the count of changes
         return _Tap.apply(output, leaf, partial(give, name))  # type: ignore[no-untyped-call]
 
-    hooks = [layer.register_forward_hook(partial(watch, name)) for name, layer in layers.items()]
+    hooks = [layer.register_forward_hook(partial(watch, name), with_kwargs=True) for name, layer in layers.items()]
     try:
         yield leaf
     finally:
@@ -95,13 +107,13 @@ def try_out(model: nn.Module, example: Tensor, take: Take) -> dict[str, Layer]:
     Args:
         model: as it will be trained: its mode, its device. It draws from torch's global generator.
         example: an image, [C, H, W], of the type and on the device that the model takes.
-        take: is handed the trial's inputs and gradients, the second pass after the first.
+        take: is handed the trial's inputs and gradients, one pass after the other.
 
     Raises:
         UnfitError: with the reason.
     """
     layers = trained_layers(model)
-    for records in (2, 3):
+    for records in TRIALS:
         taken: dict[str, tuple[torch.Size, torch.Size]] = {}
 
         def note(name: str, inputs: Tensor, gradient: Tensor, taken: dict[str, Any] = taken) -> None:
@@ -111,22 +123,34 @@ def try_out(model: nn.Module, example: Tensor, take: Take) -> dict[str, Layer]:
         try:
             with watched(layers, note) as leaf:
                 output = model(example.repeat(records, *[1] * example.ndim))
-                uses = _uses(output)
+                uses = uses_of(output)
                 torch.autograd.grad(output.sum(), leaf, allow_unused=True)
         except UnfitError:
             raise
         except Exception as error:
-            raise UnfitError(f"a trial of it ended with {type(error).__name__}") from error
-        _check_uses(layers, taken, uses, records)
+            raise UnfitError(f"a trial of it with a batch of {records} ended with {type(error).__name__}") from error
+        check_uses(layers, taken, uses, records)
     return layers
 
 
-def _check_uses(
+def check_uses(
     layers: Mapping[str, Layer],
     taken: Mapping[str, tuple[torch.Size, torch.Size]],
-    uses: dict[nn.Parameter, int],
-    n: int,
+    uses: Mapping[nn.Parameter, int],
+    records: int,
 ) -> None:
+    """Check that each parameter was used once, by its layer, and that each layer's rows are the records.
+
+    Args:
+        layers: the trained ones.
+        taken: the shapes of each layer's input and of its output's gradient.
+        uses: of ``uses_of``.
+        records: of the batch.
+
+    Raises:
+        UnfitError: a parameter was used otherwise.
+        MixedRecordsError: a layer's rows are not the records.
+    """
     for name, layer in layers.items():
         for kind, parameter in trainable(layer).items():
             times = uses.get(parameter, 0)
@@ -134,11 +158,11 @@ def _check_uses(
                 raise UnfitError(
                     f"its parameter '{name}.{kind}' is used {times} times by the output, not once as a layer"
                 )
-        if {sides[0] for sides in taken[name]} != {n}:
-            raise UnfitError(f"the first dimension of layer '{name}' is not the records'")
+        if {sides[0] for sides in taken[name]} != {records}:
+            raise MixedRecordsError(f"the first dimension of layer '{name}' is not the records'")
 
 
-def _uses(output: Tensor) -> dict[nn.Parameter, int]:
+def uses_of(output: Tensor) -> dict[nn.Parameter, int]:
     """Return how many operations of the output's graph take each parameter."""
     uses: dict[nn.Parameter, int] = {}
     seen, left = set(), [output.grad_fn]

@@ -21,9 +21,9 @@ from common.clipping import Sums
 from common.description import Privacy, Training
 from common.errors import UserError
 from common.layer_gradients import Layer
-from common.layer_uses import UnfitError
+from common.layer_uses import MixedRecordsError, UnfitError
 from common.noise import Noise, own_generator
-from common.opacus_gradients import opacus_gradients, refuse_wrong_gradients
+from common.opacus_gradients import mixed_records, opacus_gradients, refuse_wrong_gradients, try_hooks
 from common.optimizer_state import KeptOptimizer
 from common.privacy import Entry, Ledger, Plan
 from common.progress import note, track
@@ -155,16 +155,33 @@ def _fit(
     model: nn.Module, records: Records, seed: int, device: str | torch.device
 ) -> tuple[dict[str, Layer] | None, int]:
     """Return the layers for book-keeping, None for Opacus' hooks; and the numbers held for each record at once."""
+    example = torch.zeros(records.images.shape[1:], device=device)
     try:
-        with _ready(model, derive(seed, "trial"), device):
-            return book_keeping_fit(model, torch.zeros(records.images.shape[1:], device=device))
+        with _trial(model, seed, device):
+            return book_keeping_fit(model, example)
+    except MixedRecordsError as mixed:
+        raise mixed_records(str(mixed)) from mixed
     except UnfitError as unfit:
         _note_once(
             "DP-SGD goes by Opacus' hooks, which take more time and memory than book-keeping, since of the model "
             f"{type(model).__name__} {unfit}"
         )
         refuse_wrong_gradients(model)
+        with _trial(model, seed, device):
+            try_hooks(model, example)
         return None, sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@contextmanager
+def _trial(model: nn.Module, seed: int, device: str | torch.device) -> Iterator[None]:
+    """Make the model ready for a trial, after which its buffers are as they were, too."""
+    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with _ready(model, derive(seed, "trial"), device):
+            yield
+    finally:
+        for buffer, before in buffers:
+            buffer.copy_(before)
 
 
 @cache

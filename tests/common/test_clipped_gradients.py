@@ -245,3 +245,89 @@ def test_a_model_that_changes_after_the_trial_is_refused(twice: bool, sentence: 
     with pytest.raises(UserError, match=sentence):
         clipped(model, images(5, 1, 2, 2), torch.zeros(5, dtype=torch.int64), 1.0)
     assert not model.first._forward_hooks
+
+
+class Made(nn.Module):
+    """A network of these layers whose forward is ``way(self, images)``."""
+
+    def __init__(self, way: Callable[[nn.Module, Tensor], Tensor], **layers: nn.Module) -> None:
+        super().__init__()
+        self.way = way
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return self.way(self, pictures)
+
+
+@pytest.mark.parametrize("clip_norm", [1.0, 1e-3])
+@pytest.mark.parametrize("scale", [1.0, 1.3, 1.6])
+def test_an_input_near_overflow_does_not_lift_a_gradient_over_the_clip_norm(scale: float, clip_norm: float) -> None:
+    """Clipped, the gradient falls among the smallest numbers, and the input would lift what rounding left of it."""
+    wide = nn.Sequential(nn.Flatten(), nn.Linear(4, 512), nn.GroupNorm(1, 512), nn.Linear(512, 64), nn.Linear(64, 2))
+    with torch.no_grad():
+        for parameter in wide.parameters():
+            parameter.zero_()
+        wide[2].bias.fill_(3e38 / scale)
+        wide[4].weight[0].fill_(1e-34)
+        wide[4].weight[1].fill_(-1e-34)
+    found = clipped(wide, images(1, 1, 2, 2), torch.tensor([0]), clip_norm)
+    assert 0 < found.double().norm() <= clip_norm * (1 + 1e-5)
+
+
+@pytest.mark.parametrize("first", ["a", "b"])
+def test_a_gradient_that_a_hook_rewrites_after_it_was_measured_is_refused(first: str) -> None:
+    def way(self: nn.Module, pictures: Tensor) -> Tensor:
+        flat, found = pictures.flatten(1), {}
+        for name in (first, "b" if first == "a" else "a"):
+            found[name] = getattr(self, name)(flat) if name == "a" else getattr(self, name)(flat) + 0
+        found["b"].register_hook(lambda gradient: gradient.mul_(100))
+        return self.c(torch.tanh(found["a"] + found["b"]))  # type: ignore[no-any-return, operator]
+
+    model = seeded(lambda: Made(way, a=nn.Linear(16, 8), b=nn.Linear(16, 8), c=nn.Linear(8, 3)))
+    try:
+        found = clipped(model, images(1, 1, 4, 4), torch.tensor([0]), 0.01)
+    except UserError as error:
+        assert "is changed in place in the backward pass" in str(error)  # noqa: PT017 - either order is safe
+    else:
+        assert found.norm() <= 0.01 * (1 + 1e-6)
+
+
+def test_a_weight_that_is_used_beside_its_layer_for_real_images_only_is_refused() -> None:
+    def way(self: nn.Module, pictures: Tensor) -> Tensor:
+        flat = pictures.flatten(1)
+        found: Tensor = self.a(flat)  # type: ignore[operator]
+        if bool(flat.abs().sum() > 0):
+            found = found + functional.linear(flat, self.a.weight).square()  # type: ignore[union-attr, arg-type]
+        return found
+
+    with pytest.raises(UserError, match=r"changes from batch to batch: its parameter 'a\.weight' is used 2 times"):
+        clipped(Made(way, a=nn.Linear(16, 3)), images(3, 1, 4, 4), torch.tensor([0, 1, 2]), 1.0)
+
+
+def test_rows_that_are_not_the_records_in_larger_batches_are_refused() -> None:
+    def way(self: nn.Module, pictures: Tensor) -> Tensor:
+        flat, count = pictures.flatten(1), len(pictures)
+        if count > 3:
+            return self.a(torch.cat([flat, flat])).view(2, count, -1).mean(0)  # type: ignore[no-any-return, operator]
+        return self.a(flat)  # type: ignore[no-any-return, operator]
+
+    with pytest.raises(UserError, match="the first dimension of layer 'a' is not the records'"):
+        clipped(Made(way, a=nn.Linear(16, 3)), images(4, 1, 4, 4), torch.tensor([0, 1, 2, 0]), 1.0)
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_gpu_multiplies_whole_numbers_meanwhile(allowed: bool) -> None:
+    backends = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = allowed
+        with clipped_gradients.exact_products(torch.device("cuda")):
+            assert not any(backend.allow_tf32 for backend in backends)
+        assert all(backend.allow_tf32 is allowed for backend in backends)
+        with clipped_gradients.exact_products(torch.device("cpu")):
+            assert all(backend.allow_tf32 is allowed for backend in backends)
+    finally:
+        for backend, value in zip(backends, before, strict=True):
+            backend.allow_tf32 = value

@@ -69,3 +69,10 @@ def test_parts_add_up() -> None:
     for _ in range(3):
         add(sums, parameter, torch.ones(2))
     assert sums[parameter].tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 3_000_001])
+def test_a_long_row_of_numbers_that_are_small_beside_the_first_is_measured_whole(count: int) -> None:
+    row = torch.full((1, 1, count), 1.7e-4)
+    row[0, 0, :64] = 1.0
+    assert float(row_norms(row)) == pytest.approx(float(row.double().norm()), rel=1e-6)

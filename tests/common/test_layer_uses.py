@@ -57,6 +57,12 @@ def patched() -> nn.Module:
     return model
 
 
+def in_half(layer: nn.Module, flat: Tensor) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16):
+        found: Tensor = layer(flat)
+    return found
+
+
 def own_parameter() -> nn.Module:
     model = Made(lambda self, x: self.a(x.flatten(1)) * self.scale, a=nn.Linear(16, 3))
     model.scale = nn.Parameter(torch.ones(3))
@@ -123,12 +129,35 @@ UNFIT: dict[str, tuple[Callable[[], nn.Module], str]] = {
     ),
     "overwritten": (
         lambda: Made(lambda self, x: functional.relu_(self.a(x.flatten(1))), a=nn.Linear(16, 3)),
-        "a trial of it ended with RuntimeError",
+        "a trial of it with a batch of 1 ended with RuntimeError",
     ),
     "hooked": (hooked, "layer '1' has hooks of its own"),
     "patched": (patched, "layer '1' has hooks of its own or another forward"),
     "half": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(16, 3, dtype=torch.bfloat16)), "less than single precision"),
-    "wrong size": (lambda: nn.Sequential(nn.Flatten(), nn.Linear(17, 3)), "a trial of it ended with RuntimeError"),
+    "changed input": (
+        lambda: Made(
+            lambda self, x: (lambda flat: self.a(flat) + flat.mul_(0).sum())(x.flatten(1).clone()), a=nn.Linear(16, 3)
+        ),
+        "what layer 'a' takes is changed in place afterwards",
+    ),
+    "autocast": (
+        lambda: Made(lambda self, x: in_half(self.a, x.flatten(1)), a=nn.Linear(16, 3)),
+        "layer 'a' computes in another precision",
+    ),
+    "by keyword besides": (
+        lambda: Made(
+            lambda self, x: self.a(x, output_size=(8, 8)).flatten(1), a=nn.ConvTranspose2d(1, 3, 2, stride=2)
+        ),
+        "layer 'a' is not called with one tensor",
+    ),
+    "squeezed": (
+        lambda: Made(lambda self, x: self.b(self.a(x).squeeze()), a=nn.Conv2d(1, 3, 4), b=nn.Linear(3, 3)),
+        "the first dimension of layer 'b' is not the records'|a trial of it with a batch of 1",
+    ),
+    "wrong size": (
+        lambda: nn.Sequential(nn.Flatten(), nn.Linear(17, 3)),
+        "a trial of it with a batch of 1 ended with RuntimeError",
+    ),
 }  # fmt: skip
 
 

@@ -186,6 +186,58 @@ def test_received_weights_that_are_not_finite_are_refused_before_anything_is_spe
     assert ledger.entries == ()
 
 
+class Mixing(nn.Module):
+    """A network whose layers see more rows than records, in one of three ways; or the records in another place."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.inner = nn.Linear({"views": 64, "patches": 16, "time": 8}[kind], 5)
+        self.outer = nn.Linear({"views": 5, "patches": 5, "time": 5}[kind], 2)
+
+    def forward(self, images):
+        count = len(images)
+        if self.kind == "views":
+            views = torch.cat([images, images.flip(3), images.flip(2), images.flip(2, 3)])
+            return self.outer(torch.tanh(self.inner(views.flatten(1)))).view(4, count, -1).mean(0)
+        if self.kind == "patches":
+            patches = images.unfold(2, 4, 4).unfold(3, 4, 4).reshape(-1, 16)
+            return self.outer(torch.tanh(self.inner(patches))).view(count, 4, -1).mean(1)
+        return self.outer(torch.tanh(self.inner(images[:, 0].transpose(0, 1))).mean(0))
+
+
+@pytest.mark.parametrize("kind", ["views", "patches", "time"])
+@pytest.mark.parametrize("own", [False, True])
+def test_a_model_whose_rows_are_not_the_records_is_refused_before_anything_is_spent(kind, own):
+    """Each row would be clipped by itself, and a record's contribution be as many times the clip norm."""
+    model, ledger = Mixing(kind), Ledger()
+    if own:  # a layer without formula, so that Opacus' hooks are asked
+        model.outer = type("Parted", (nn.Linear,), {})(5, 2)
+    records = Records(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
+    with pytest.raises(UserError, match="none could be clipped record by record; keep the records in the first"):
+        train_privately(model, records, SGD, Privacy(), PLAN, round=1, seed=1, ledger=ledger)
+    assert ledger.entries == ()
+    assert all(not vars(parameter) for parameter in model.parameters())
+
+
+def test_a_trial_leaves_buffers_as_they_were():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(64, 2)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, images):
+            self.calls += 1
+            return self.linear(images.flatten(1))
+
+    model = Counting()
+    records = Records(torch.zeros(20, 1, 8, 8, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
+    plan = dataclasses.replace(PLAN, steps_per_round=3, sampling_rate=1.0)
+    train_privately(model, records, SGD, Privacy(physical_batch_size=64), plan, round=1, seed=1)
+    assert float(model.calls) == 3
+
+
 def test_the_divisor_is_the_expected_batch_not_the_drawn_one():
     records = some_records()
     four, eight = (
@@ -295,7 +347,7 @@ def test_a_training_that_fails_is_in_the_ledger(spoil, error):
 
     def fail(*_):
         calls.append(1)
-        if len(calls) > 1:
+        if len(calls) > 4:  # not in the trials, nor in the first step
             raise RuntimeError("out of memory")
 
     if spoil == "forward":
@@ -337,7 +389,7 @@ def test_the_model_comes_back_plain(inplace):
 def test_the_model_comes_back_plain_also_after_an_error():
     model = small_model()
     wrong = Records(torch.zeros(20, 3, 6, 6, dtype=torch.uint8), torch.zeros(20, dtype=torch.int64))
-    with pytest.raises(RuntimeError):
+    with pytest.raises(UserError, match="a trial of the model with a batch of 1 ended with RuntimeError"):
         step(model, wrong)
     assert all(not vars(parameter) for parameter in model.parameters())
     assert all(not module._forward_hooks for module in model.modules())

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,14 @@ class StandIn:
     exceptions = ray.exceptions
 
     class Reference:
+        numbers = count()
+
         def __init__(self, thing: Any) -> None:
             self.thing = thing
+            self.number = next(StandIn.Reference.numbers)
 
         def hex(self) -> str:
-            return str(id(self))
+            return str(self.number)
 
     def __init__(self, do: Callable[..., Any] | None = None) -> None:
         self.stored: list[Any] = []

@@ -123,6 +123,6 @@ def test_keeping_what_is_kept_changes_nothing(tmp_path: Path, monkeypatch: pytes
 
 def test_the_published_page_shows_what_was_kept() -> None:
     text = (ROOT / "docs" / "performance.md").read_text(encoding="utf-8")
-    if BEGIN not in text:
+    if BEGIN not in text or not (ROOT / "docs" / KEPT).exists():
         pytest.skip("docs/performance.md has no tables of benches yet")
     assert between(text, page(read(ROOT / "docs" / KEPT))) == text
