@@ -52,8 +52,8 @@ def try_hooks(model: nn.Module, example: Tensor) -> None:
             except Exception as error:
                 kind = type(error).__name__
                 raise UserError(
-                    f"privacy.enabled: a trial of the model with a batch of {records} ended with {kind}, but DP-SGD draws "
-                    "batches of any size; let it take any"
+                    f"privacy.enabled: a trial of the model with a batch of {records} ended with {kind}, but DP-SGD "
+                    "draws batches of any size; let it take any"
                 ) from error
             _taken_rows(trained, records)
 
