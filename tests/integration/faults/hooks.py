@@ -25,12 +25,16 @@ def _replace(owner: Any, **by: Any) -> None:
 def without_evaluation() -> None:
     """End a run with its model: what is done with it afterwards is tested elsewhere."""
     import experiments.console
+    import experiments.model_card
+    import experiments.report
     import experiments.run
 
     def no_evaluation(_: Any, __: Any, folder: Any, *___: Any, **____: Any) -> None:
         folder.results.touch()
 
-    _replace(experiments.run, evaluate=no_evaluation, write_report=str, write_model_card=str)
+    _replace(experiments.run, evaluate=no_evaluation)
+    _replace(experiments.report, write_report=str)
+    _replace(experiments.model_card, write_model_card=str)
     _replace(experiments.console, print_verdict=lambda folder: [])
 
 
