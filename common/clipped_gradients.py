@@ -114,7 +114,7 @@ def book_keeping_fit(model: nn.Module, example: Tensor) -> tuple[dict[str, Layer
             part = _measured(own[name], inputs, gradients)
             if part.ghost is not None:
                 _weighted(part.ghost, torch.ones(len(inputs), device=inputs.device))
-                record_gradients(own[name], inputs, gradients)
+                record_gradients(own[name], inputs[:1], gradients[:1])
 
     layers = try_out(model, example, count)
     return layers, sum(rows.values())
