@@ -7,7 +7,9 @@ PATIENCE = 120.0
 """Seconds after which a test gives up; far beyond what any step takes on a busy machine."""
 
 
-def until(true: Callable[[], object], what: str, seconds: float = PATIENCE, *, every: float = 0.02) -> None:
+def until(
+    true: Callable[[], object], what: str | Callable[[], str], seconds: float = PATIENCE, *, every: float = 0.02
+) -> None:
     """Wait until ``true()`` holds.
 
     Raises:
@@ -15,5 +17,6 @@ def until(true: Callable[[], object], what: str, seconds: float = PATIENCE, *, e
     """
     deadline = time.monotonic() + seconds
     while not true():
-        assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"{what if isinstance(what, str) else what()}: not within {seconds:g} s")
         time.sleep(every)

@@ -81,15 +81,16 @@ def test_what_a_killed_builder_left_is_swept(tmp_path: Path) -> None:
     assert not leftovers(tmp_path)
 
 
-def _build_slowly(folder: Path, log: Path) -> None:
+def _build_slowly(folder: Path, log: Path, begin: Any) -> None:
     def build(fresh: Path) -> dict[str, Any]:
         with log.open("a") as file:
             file.write("built\n")
         (fresh / "array.bin").write_bytes(b"begin")
-        time.sleep(0.3)
+        time.sleep(0.3)  # so that who came at the same time meets a half-built entry, if that can be
         (fresh / "array.bin").write_bytes(b"content")
         return {}
 
+    begin.wait(100)
     place, _ = obtain(folder, "x", build)
     assert (place / "array.bin").read_bytes() == b"content"
 
@@ -99,7 +100,10 @@ def test_concurrent_builders_do_not_clash(tmp_path: Path, monkeypatch: pytest.Mo
     if not locks:
         monkeypatch.setattr(cache, "fcntl", None)
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_build_slowly, args=(tmp_path / "c", tmp_path / "log")) for _ in range(4)]
+    begin = context.Barrier(4)
+    processes = [
+        context.Process(target=_build_slowly, args=(tmp_path / "c", tmp_path / "log", begin)) for _ in range(4)
+    ]
     for process in processes:
         process.start()
     for process in processes:

@@ -97,7 +97,17 @@ class Program:
             assert self.process.is_alive() or self.said().count(words) >= times, f"it ended: {self.said()}"
             return self.said().count(words) >= times
 
-        until(heard, f"'{words}' in {self.log.name}")
+        until(heard, lambda: f"'{words}' in {self.log.name}, which holds {self.said()}")
+
+    def says_last(self, words: str, of: str) -> None:
+        """Wait until the last that it has said of somebody begins with these words."""
+
+        def heard() -> bool:
+            assert self.process.is_alive(), f"it ended: {self.said()}"
+            about = [line for line in self.said().splitlines() if f": {of} " in line]
+            return bool(about) and f": {words}" in about[-1]
+
+        until(heard, lambda: f"'{words}' as the last of {of} in {self.log.name}, which holds {self.said()}")
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
