@@ -10,8 +10,8 @@ from torch import Tensor, nn
 class GreyConvolution(torch.autograd.Function):
     """A convolution whose backward is one matrix product and a sum of shifted maps.
 
-    torch's own backward is made for many channels; for the single one that comes out here (the 7×7 stem of ResNet-18
-    over X-rays) it takes 3.5 to 5 times as long. Only the input gets a gradient, and that none of its own.
+    torch's own backward is made for many channels, and slow for the single one that comes out here (the 7×7 stem of
+    ResNet-18 over X-rays). Only the input gets a gradient, and that none of its own.
     """
 
     @staticmethod

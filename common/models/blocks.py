@@ -31,7 +31,7 @@ def convolution(inside: int, outside: int, size: int = 3, stride: int = 1) -> nn
 
 def unit(inside: int, outside: int, width: int) -> nn.Sequential:
     """Return convolution 3×3, group norm, ReLU."""
-    # No in-place ReLU here or elsewhere: Opacus needs each layer's own activations.
+    # No in-place ReLU here or elsewhere: DP-SGD needs each layer's own activations.
     return nn.Sequential(convolution(inside, outside), norm(outside, width), nn.ReLU())
 
 

@@ -21,7 +21,7 @@ def build_custom(
 ) -> nn.Module:
     """Return the float32 network that a user's ``build(channels, classes)`` makes, after a probe of two images.
 
-    In-place activations are switched to ordinary ones (the same function), which Opacus needs.
+    In-place activations are switched to ordinary ones (the same function), which DP-SGD needs.
 
     Args:
         build: the user's function.

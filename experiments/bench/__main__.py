@@ -19,7 +19,7 @@ from typing import Any
 from common.code import ROOT
 from common.folder import write_text
 from experiments.bench.page import table
-from experiments.bench.parts import PARTS, circumstances
+from experiments.bench.parts import PARTS, check_choice, circumstances
 
 
 def run_part(name: str, repeats: int) -> dict[str, Any]:
@@ -45,11 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("build/bench"), help="folder of the results")
     parser.add_argument("--here", action="store_true", help="in this process, printing JSON")
     chosen = parser.parse_args(arguments)
-    unknown = sorted(set(chosen.parts) - set(PARTS))
-    if unknown:
-        parser.error(f"no part {unknown[0]}; choose of {', '.join(PARTS)}")
-    if chosen.repeats < 1:
-        parser.error(f"--repeats {chosen.repeats}: must be at least 1")
+    check_choice(parser, "part", chosen.parts, PARTS, chosen.repeats)
     parts = chosen.parts or PARTS
     if chosen.here:
         for part in parts:

@@ -10,8 +10,6 @@ A point that takes long is measured once, the others ``--repeats`` times, in tur
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,16 +19,14 @@ from typing import Any
 
 from rich.console import Console
 
-from common.code import ROOT
 from common.folder import write_bytes, write_text
 from experiments.bench.growth_axes import AXES, Axis
 from experiments.bench.growth_figures import figure
 from experiments.bench.growth_page import section
-from experiments.bench.parts import circumstances
+from experiments.bench.one_program import answer
+from experiments.bench.parts import check_choice, circumstances
 from experiments.study.figure_files import figure_bytes
 
-PATIENCE = 1800.0
-"""Seconds that one point may take."""
 LONG = 15.0
 """Seconds of wall time from which on a point is measured once."""
 Points = dict[str, list[dict[str, Any]]]
@@ -75,23 +71,9 @@ def measured(axes: Sequence[Axis], repeats: int, place: Path, console: Console, 
 
 
 def _answer(place: Path, what: str, *files: Path) -> Any:
-    """Run ``growth_point`` and return the JSON that it printed. Raises RuntimeError: it failed."""
+    """Return what ``growth_point`` tells. Raises RuntimeError: it failed."""
     command = [sys.executable, "-m", "experiments.bench.growth_point", what, *map(str, files)]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "PSREVAL_CACHE": str(place / "cache"),  # of its own, or what was drawn before would cost nothing
-    }
-    try:
-        done = subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"it took more than {PATIENCE:g} s") from None
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise RuntimeError(f"it failed: {lines[-1].strip()}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return answer(command, place, PSREVAL_CACHE=str(place / "cache"))  # or what was drawn before would cost nothing
 
 
 def write(told: dict[str, Any], folder: Path) -> None:
@@ -109,11 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="leave out the larger sizes")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="folder of growth.json and the figures")
     chosen = parser.parse_args(arguments)
-    unknown = sorted(set(chosen.axes) - set(AXES))
-    if unknown:
-        parser.error(f"no axis {unknown[0]}; choose of {', '.join(AXES)}")
-    if chosen.repeats < 1:
-        parser.error(f"--repeats {chosen.repeats}: must be at least 1")
+    check_choice(parser, "axis", chosen.axes, AXES, chosen.repeats)
     console = Console()
     before, started = circumstances(), time.monotonic()
     with tempfile.TemporaryDirectory() as place:

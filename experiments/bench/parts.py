@@ -1,6 +1,8 @@
 """The parts of ``make bench``, and what their numbers depend on besides the code that is measured."""
 
 import os
+from argparse import ArgumentParser
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -20,6 +22,15 @@ PARTS = (
 )
 """In this order; ``growth``, ``peers`` and ``secure`` have commands of their own, since they draw figures, too."""
 PACKAGES = ("torch", "opacus", "torchattacks", "flwr", "ray", "onnxruntime", "numpy")
+
+
+def check_choice(parser: ArgumentParser, what: str, names: Sequence[str], known: Collection[str], repeats: int) -> None:
+    """End with a sentence where a ``what`` that was named is not known, or nothing is to be repeated."""
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        parser.error(f"no {what} {unknown[0]}; choose of {', '.join(known)}")
+    if repeats < 1:
+        parser.error(f"--repeats {repeats}: must be at least 1")
 
 
 def circumstances() -> dict[str, Any]:

@@ -15,8 +15,6 @@ peers ask to know whose turn it is, nor the frames of gRPC, HTTP and TLS.
 import argparse
 import json
 import math
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -34,12 +32,10 @@ from common.config import Experiment, parse
 from common.data import normalisation, partition, prepare
 from common.errors import UserError
 from experiments.bench.one_federation import FLOWER, Cost
-from experiments.bench.p2pfl_environment import ROOT, VERSION, p2pfl_python
+from experiments.bench.one_program import PATIENCE, answer
+from experiments.bench.p2pfl_environment import VERSION, p2pfl_python
 from server.federation import initial_model
 from server.provenance import machine
-
-PATIENCE = 1800.0
-"""Seconds that one federation may take."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +103,7 @@ def ours(experiment: Experiment, runner: str) -> Side:
         file.write_text(experiment.to_toml(), encoding="utf-8")
         runs.mkdir()
         command = [sys.executable, "-m", "experiments.bench.one_federation", str(file), str(runs), runner]
-        return Cost(**_answer(command, place))
+        return Cost(**answer(command, place))
 
     return Side(run, experiment.digest(federation_only=True))
 
@@ -126,7 +122,7 @@ def p2pfl(python: Path, experiment: Experiment, *, protocol: str, waits: str) ->
         file = place / "bench.npz"
         write_arrays_for(experiment, file)
         options = ["--protocol", protocol, "--waits", waits]
-        told = _answer([str(python), "-m", "experiments.bench.p2pfl", str(file), *options], place)
+        told = answer([str(python), "-m", "experiments.bench.p2pfl", str(file), *options], place)
         known = {one.name for one in fields(Cost)}
         return Cost(**{key: value for key, value in told.items() if key in known})
 
@@ -356,22 +352,6 @@ def _head(size: Size, repeats: int, python: Path | None) -> str:
         f"{size.peers} peers, {size.rounds} local updates each, {size.records} images each, ResNet-9 of width "
         f"{size.width} ({model_bytes(size):,} bytes), {repeats} repeats in turn: medians, the least and the most"
     )
-
-
-def _answer(command: Sequence[str], place: Path) -> dict[str, Any]:
-    """Run a program of the bench and return the JSON of its last line. Raises RuntimeError."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=place, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"it took more than {PATIENCE:g} s") from None
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no reason given"]
-        raise RuntimeError(f"it failed: {lines[-1].strip()}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return told
 
 
 if __name__ == "__main__":

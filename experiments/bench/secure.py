@@ -6,9 +6,6 @@ program. ``--write DOCS`` writes the tables and the figure into a folder of docu
 """
 
 import argparse
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,14 +17,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 
+from common.code import ROOT
 from common.folder import write_text
 from experiments.bench.growth_fit import UPPER, exponent
+from experiments.bench.one_program import answer
 from experiments.drawing import FP32, INK, INT8, styled, svg
 from server.provenance import machine
-
-ROOT = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 3600.0
-"""Seconds that one round may take."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +55,10 @@ def measured(cell: Cell) -> dict[str, Any]:
     """Return what one round costs (``experiments.secure_cost``). Raises RuntimeError: it failed."""
     command = [sys.executable, "-m", "experiments.secure_cost", "--rule", cell.rule]
     command += ["--peers", str(cell.peers), "--faults", str(cell.faults), "--size", str(cell.size)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"{cell} failed: {done.stderr.strip().splitlines()[-1]}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    try:
+        told: dict[str, Any] = answer(command, ROOT, OPENBLAS_NUM_THREADS="1")
+    except RuntimeError as error:
+        raise RuntimeError(f"{cell}: {error}") from None
     return told
 
 

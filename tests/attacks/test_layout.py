@@ -130,3 +130,76 @@ def test_a_subclass_is_left_alone() -> None:
     assert trimmed(model, torch.rand(1, 1, 1, 1)) == []
     with undisturbed(model), laid_out(model, image=torch.rand(1, 1, 1, 1)):
         assert "forward" not in vars(model[0])
+
+
+class Rows(nn.Module):
+    """Views its maps as rows, in the forward pass or in the backward pass, which channels-last maps do not allow."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way = way
+        self.first, self.second, self.last = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 4, 3), nn.Linear(4 * 16, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.first(images).relu()
+        if self.way == "backward":
+            return self.last(self.second(ViewedGradient.apply(maps)).flatten(1))  # type: ignore[no-any-return, no-untyped-call]
+        maps = self.second(maps)
+        if self.way == "batch":
+            maps = maps.view(maps.shape[0] * maps.shape[1], 4, 4).view(maps.shape)
+        return self.last(maps.view(len(maps), -1))  # type: ignore[no-any-return]
+
+
+class ViewedGradient(torch.autograd.Function):
+    """Nothing, with a backward that wants what comes in one piece."""
+
+    @staticmethod
+    def forward(context: object, maps: Tensor) -> Tensor:
+        return maps.clone()
+
+    @staticmethod
+    def backward(context: object, gradient: Tensor) -> Tensor:
+        return gradient.view(-1).view_as(gradient)
+
+
+@pytest.mark.parametrize("way", ["forward", "batch", "backward"])
+def test_a_model_that_cannot_do_with_channels_last_is_attacked_as_it_is(way: str) -> None:
+    model, shown = Rows(way).eval(), torch.rand(3, 2, 8, 8)
+    labels = torch.tensor([0, 1, 2])
+    with undisturbed(model):
+        gradient, logits = input_gradient(model, shown, labels)
+        with laid_out(model, image=shown[:1]):
+            assert model.second.weight.is_contiguous()
+            found, answered = input_gradient(model, shown, labels)
+    assert torch.equal(found, gradient)
+    assert torch.equal(answered, logits)
+
+
+def test_one_of_two_models_that_cannot_keeps_both_as_they_are(small: nn.Module) -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = small
+
+        def forward(self, images: Tensor) -> Tensor:
+            maps = small.network.conv(images)
+            return small(images) + maps.view(len(maps), -1).mean()  # type: ignore[no-any-return]
+
+    shown = images()
+    other = Both().eval()
+    with undisturbed(small, other):
+        before = small(shown), other(shown)
+        with laid_out(small, other, image=shown[:1]):
+            torch.testing.assert_close((small(shown), other(shown)), before, rtol=1e-4, atol=1e-5)
+    assert not any("forward" in vars(module) for module in other.modules())
+
+
+def test_a_model_that_takes_one_image_at_a_time_is_attacked_as_it_is() -> None:
+    class One(nn.Sequential):
+        def forward(self, images: Tensor) -> Tensor:
+            if len(images) > 1:
+                raise ValueError("one at a time")
+            return super().forward(images)  # type: ignore[no-any-return]
+
+    model = One(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten()).eval()
+    assert trimmed(model, torch.rand(1, 1, 1, 1)) == []

@@ -223,7 +223,7 @@ def test_square_stays_within_its_queries(linear, grey, predicted):
     handle = linear.register_forward_hook(lambda module, given, output: seen.append(len(given[0])))
     craft("square", linear, grey[:1], labels[:1], **{**ORDER, "eps": 1e-4, "queries": 50})
     handle.remove()
-    probes = 3  # for the shape of its answer, the batches and the layout: once for all the images
+    probes = 5  # for the shape of its answer, the batches and thrice the layout: once for all the images
     assert len(seen) - probes <= 50
 
 

@@ -17,6 +17,7 @@ from common.models.resnet9 import ResNet9
 from common.models.resnet18 import ResNet18
 from common.models.unet import UNet
 from common.task import loss
+from tests.common.made_fixture import Made
 
 
 def images(count: int, *shape: int, seed: int = 0) -> Tensor:
@@ -245,19 +246,6 @@ def test_a_model_that_changes_after_the_trial_is_refused(twice: bool, sentence: 
     with pytest.raises(UserError, match=sentence):
         clipped(model, images(5, 1, 2, 2), torch.zeros(5, dtype=torch.int64), 1.0)
     assert not model.first._forward_hooks
-
-
-class Made(nn.Module):
-    """A network of these layers whose forward is ``way(self, images)``."""
-
-    def __init__(self, way: Callable[[nn.Module, Tensor], Tensor], **layers: nn.Module) -> None:
-        super().__init__()
-        self.way = way
-        for name, layer in layers.items():
-            setattr(self, name, layer)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.way(self, pictures)
 
 
 @pytest.mark.parametrize("clip_norm", [1.0, 1e-3])

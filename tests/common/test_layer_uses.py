@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from common.layer_uses import UnfitError, try_out
+from tests.common.made_fixture import Made
 
 EXAMPLE = torch.zeros(1, 4, 4)
 
@@ -20,19 +21,6 @@ def answer(model: nn.Module) -> str:
     except UnfitError as unfit:
         return str(unfit)
     return ""
-
-
-class Made(nn.Module):
-    """A model of some modules and a function of them."""
-
-    def __init__(self, forward: Callable[["Made", Tensor], Tensor], **modules: nn.Module) -> None:
-        super().__init__()
-        self.way = forward
-        for name, module in modules.items():
-            setattr(self, name, module)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        return self.way(self, pictures)
 
 
 class Parted(nn.Linear):

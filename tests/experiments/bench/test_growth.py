@@ -187,7 +187,7 @@ def test_each_point_has_a_program_of_its_own_and_a_cache_that_is_not_the_users(
     for folder in (stand_in.parent, stand_in.parent.parent):
         (folder / "__init__.py").touch()
     stand_in.write_text("import json, os, sys\nprint('hello')\nprint(json.dumps([*sys.argv[1:], dict(os.environ)]))\n")
-    monkeypatch.setattr(bench, "ROOT", tmp_path)
+    monkeypatch.setattr("experiments.bench.one_program.ROOT", tmp_path)
     what, file, environment = bench._answer(tmp_path, "measure", Path("a.toml"))
     assert (what, file) == ("measure", "a.toml")
     assert environment["PSREVAL_CACHE"] == str(tmp_path / "cache")
