@@ -7,7 +7,6 @@ is this same machine: in its process, or in one of Ray's workers.
 """
 
 import contextlib
-import copy
 import functools
 import os
 import sys
@@ -31,6 +30,7 @@ from common.description import Client, Compression, Evaluation, Model, Threshold
 from common.errors import UserError
 from common.loading import is_reference
 from common.models import build
+from common.models.copies import copied
 from common.records import Task
 
 STATE_VARIABLE = "PSREVAL_CLIENT_STATE"
@@ -81,7 +81,7 @@ class Place:
         told, task = self.experiment.model.model_dump_json(), self.holding.dataset.task
         if is_reference(self.experiment.model.name):
             return _drawn(told, images, task)
-        return copy.deepcopy(_pattern(told, images, task))
+        return copied(_pattern(told, images, task))
 
     def device(self) -> torch.device:
         """Return where to train. Raises UserError: the description wants a GPU and there is none."""

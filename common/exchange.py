@@ -99,7 +99,7 @@ def load_arrays(model: nn.Module, arrays: Mapping[str, Tensor]) -> None:
 
 def to_record(arrays: Mapping[str, Tensor]) -> ArrayRecord:
     """Pack named tensors."""
-    return ArrayRecord({name: _packed(array.detach().cpu().numpy()) for name, array in arrays.items()})
+    return ArrayRecord({name: packed_array(array.detach().cpu().numpy()) for name, array in arrays.items()})
 
 
 def from_record(record: ArrayRecord) -> dict[str, Tensor]:
@@ -107,7 +107,7 @@ def from_record(record: ArrayRecord) -> dict[str, Tensor]:
     return {name: torch.from_numpy(_unpacked(array)) for name, array in record.items()}
 
 
-def _packed(array: np.ndarray) -> Array:
+def packed_array(array: np.ndarray) -> Array:
     """Return what Flower packs an array into, in one copy."""
     if not array.flags.c_contiguous:
         return Array(array)
@@ -118,11 +118,18 @@ def _packed(array: np.ndarray) -> Array:
 def _unpacked(array: Array) -> np.ndarray:
     """Return an array of its own; most begin as we pack them, and what is in them needs no parsing."""
     if array.stype == SType.NUMPY and array.dtype in PLAIN:
-        header = _header(array.dtype, array.shape)
-        kind = np.dtype(array.dtype)
-        if array.data.startswith(header) and len(array.data) == len(header) + kind.itemsize * math.prod(array.shape):
-            return np.frombuffer(array.data, kind, offset=len(header)).reshape(array.shape).copy()
+        numbers = numbers_of(array.data, array.dtype, array.shape)
+        if numbers is not None:
+            return numbers
     return np.asarray(array.numpy())
+
+
+def numbers_of(data: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Return the numbers in what numpy writes for a C-ordered array of just this type and shape; None: it is not."""
+    header, size = _header(kind, shape), np.dtype(kind).itemsize * math.prod(shape)
+    if len(data) != len(header) + size or not data.startswith(header):
+        return None
+    return np.frombuffer(data, kind, offset=len(header)).reshape(shape).copy()
 
 
 @functools.lru_cache(maxsize=4096)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from common.description import Training
 from common.errors import UserError
 from common.optimizer_state import KeptOptimizer
+from common.plain_optimizers import PLAIN
 from common.progress import track
 from common.records import Records, as_float
 from common.seeds import derive, torch_generator
@@ -100,11 +101,8 @@ def build_optimizer(model: nn.Module, training: Training) -> torch.optim.Optimiz
     if not parameters:
         raise UserError("the model has no trainable parameters; return one that has from model.name's function")
     rate, decay = training.learning_rate, training.weight_decay
-    if training.optimizer == "nadam":
-        return torch.optim.NAdam(parameters, lr=rate, weight_decay=decay)
-    if training.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=rate, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=rate, weight_decay=decay, momentum=training.momentum)
+    momentum = {"momentum": training.momentum} if training.optimizer == "sgd" else {}
+    return PLAIN[training.optimizer](parameters, lr=rate, weight_decay=decay, **momentum)
 
 
 def to_device(records: Records, index: Tensor, device: str | torch.device) -> tuple[Tensor, Tensor]:

@@ -3,6 +3,7 @@
 Nothing heavy is imported before a command needs it, so ``--help`` and ``list`` answer at once.
 """
 
+import gc
 import os
 import signal
 import sys
@@ -92,6 +93,7 @@ def _end(code: int, sentence: str = "") -> None:
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if code == EXIT_STOPPED and others:
         os._exit(code)  # Flower's server thread would wait for replies that nobody sends any more
+    gc.freeze()  # or the interpreter would look for cycles among a million objects before it ends
     sys.exit(code)
 
 

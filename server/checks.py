@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from common.exchange import ARRAYS, CLIENT, EXAMPLES, LEDGER, METRICS, REFUSAL, REPLY_ROUND, RUN
+from common.exchange import ARRAYS, CLIENT, EXAMPLES, LEDGER, METRICS, REFUSAL, REPLY_ROUND, RUN, packed_array
 from server.message_size import arrays_bytes, content_bytes, small_bytes
 from server.refusal import Refusal, RefusedError, failure, short
 from server.weights import distance, most_bytes, read_weights, size_of
@@ -179,7 +179,7 @@ def _ledger(about: ConfigRecord) -> str:
 
 def packed(update: Update) -> ArrayRecord:
     """Return an update's checked weights as they travel."""
-    return ArrayRecord({name: Array(array) for name, array in update.arrays.items()})
+    return ArrayRecord({name: packed_array(array) for name, array in update.arrays.items()})
 
 
 def clean(reply: Message, weights: ArrayRecord, update: Update, shared_metrics: Sequence[str]) -> Message:

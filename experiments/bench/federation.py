@@ -46,7 +46,8 @@ OURS = (
     "import logging, sys; logging.getLogger('flwr').setLevel(logging.ERROR); from pathlib import Path;"
     "from common.config import load; from common.data import prepare; from experiments.run import train;"
     "experiment = load(sys.argv[1]);"
-    "train(experiment, prepare(experiment.data), Path(sys.argv[2]), sys.argv[3])"
+    "train(experiment, prepare(experiment.data), Path(sys.argv[2]), sys.argv[3]);"
+    "import gc; gc.freeze()"  # as the command line ends
 )
 FLOWER = (
     "import sys; from pathlib import Path; from experiments.bench.plain_flower import simulate;"
