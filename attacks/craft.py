@@ -15,6 +15,7 @@ from attacks.guard import seed_everything, undisturbed
 from attacks.layout import laid_out
 from attacks.method import Method, Order
 from attacks.pgd import random_start
+from common.allocator import keep_freed_memory
 from common.errors import UserError
 from common.progress import track
 from common.records import Task, as_float
@@ -100,6 +101,7 @@ def craft(
     if len(attacked) == 0 or eps == 0:
         return clean
 
+    keep_freed_memory()
     device = device_of(model, clean)
     models = (model,) if fooled_by is None else (model, fooled_by)
     order = Order(

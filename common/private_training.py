@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
+from common.allocator import keep_freed_memory
 from common.clipped_gradients import add_clipped_gradients, book_keeping_fit
 from common.clipping import Sums
 from common.description import Privacy, Training
@@ -96,6 +97,7 @@ def train_privately(
         )
     refuse_mixing_layers(model)
     _refuse_infinite_weights(model)
+    keep_freed_memory()
     model.to(device)
     layers, numbers = _fit(model, records, seed, device)
     at_once = max(1, min(privacy.physical_batch_size, _GRADIENTS_LIMIT // max(1, numbers)))

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from common.allocator import keep_freed_memory
 from common.description import Training
 from common.errors import UserError
 from common.optimizer_state import KeptOptimizer
@@ -55,6 +56,7 @@ def train(
     """
     if len(records) == 0:
         raise UserError("a client has no records to train on; give it some, or leave it out")
+    keep_freed_memory()
     model.to(device)
     optimizer = build_optimizer(model, training)
     if kept is not None:

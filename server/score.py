@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from common.allocator import keep_freed_memory
 from common.records import as_float
 
 Images = Tensor | np.ndarray
@@ -29,6 +30,7 @@ def batches_of_logits(
     training = isinstance(model, nn.Module) and model.training
     if isinstance(model, nn.Module):
         model.eval()
+    keep_freed_memory()
     device = _device_of(model)
     try:
         for start in range(0, len(images), batch_size):

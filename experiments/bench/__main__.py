@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from common.allocator import keep_freed_memory
 from common.code import ROOT
 from common.folder import write_text
 from experiments.bench.page import table
@@ -25,6 +26,7 @@ from experiments.bench.parts import PARTS, check_choice, circumstances
 def run_part(name: str, repeats: int) -> dict[str, Any]:
     """Run one part in this process; return its findings with what they depend on."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
+    keep_freed_memory()  # both sides have what ours asks for
     before, started = circumstances(), time.monotonic()
     findings = importlib.import_module(f"experiments.bench.{name}").find(repeats)
     seconds = round(time.monotonic() - started, 1)
