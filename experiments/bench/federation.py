@@ -39,6 +39,8 @@ PUBLIC = 24
 """Public images, on which every update is scored."""
 AGAINST_TRAINING = ((2, 1000), (20, 400))
 """Clients, and images that each of them has: so many that the scores are a few per cent of the training."""
+FEW = ((64, 8), (400, 16))
+"""Images of each of two clients, and the width of their network: next to no training, and some seconds of it."""
 FLOWER_SIDE = "flower"
 SLOW = 3
 """Repeats, at most, of what takes a minute."""
@@ -67,9 +69,10 @@ def find(repeats: int) -> list[Finding]:
     for clients, images in AGAINST_TRAINING:
         findings += against_training(clients, images, repeats if clients == 2 else min(repeats, SLOW))
     findings += start(min(repeats, SLOW))
-    few = described(2, 400, rounds=3)
     many = described(100, 8, rounds=20, model__width=8)
-    findings += against_flower(few, ("inprocess",), min(repeats, SLOW), times_as_fast(4.0))
+    for images, width in FEW:
+        few = described(2, images, rounds=3, model__width=width)
+        findings += against_flower(few, ("inprocess",), min(repeats, SLOW), times_as_fast(4.0))
     findings += against_flower(many, ("ray", "inprocess"), 1, times_as_fast(1.0))
     return findings
 
