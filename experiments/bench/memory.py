@@ -7,11 +7,14 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import torch
 
+from attacks.craft import craft
 from clients.app import app as client_app
 from clients.holding import simulated_holding
 from common.code import ROOT
@@ -20,9 +23,10 @@ from common.data import prepare
 from common.exchange import arrays_of
 from common.folder import RunFolder
 from common.records import as_float
-from common.training import build_optimizer
+from common.training import build_optimizer, train
 from experiments.bench.findings import Finding, times_the_cost
-from experiments.bench.subjects import description, one_thread
+from experiments.bench.one_program import answer
+from experiments.bench.subjects import description, one_thread, trained
 from experiments.inprocess import InProcessGrid
 from server.app import serve
 from server.federation import initial_model
@@ -34,6 +38,12 @@ READERS = (2, 4)
 """Processes that hold the same data at once."""
 MIB = 2**20
 FEDERATION = "import sys; from experiments.bench.memory import federation; federation(int(sys.argv[1]))"
+WORKS = {
+    "training": "training, ResNet-9 width 16, 400 images",
+    "pgd": "full PGD-10, ResNet-9 width 16, 128 images",
+}
+"""What a process does whose freed memory is kept or handed back."""
+WORKER = "import sys; from experiments.bench.memory import worked; print(worked(sys.argv[1]))"
 READER = "import sys; from experiments.bench.memory import read; read(int(sys.argv[1]), int(sys.argv[2]))"
 
 
@@ -77,7 +87,39 @@ def find(repeats: int) -> list[Finding]:
         if readers == READERS[-1]:
             own = [alone / readers / MIB for _, alone in held]
             findings.append(Finding("a client's process, its own memory besides", "", "MiB", own, [], None, "imports"))
-    return findings
+    return findings + kept(repeats)
+
+
+def kept(repeats: int) -> list[Finding]:
+    """Compare work in processes that keep what is freed (``common.allocator``) and in others that hand it back."""
+    sides = {"kept": {}, "handed back": {"MALLOC_ARENA_TEST": "8"}}  # glibc's own number, but somebody has said it
+    spent: dict[tuple[str, str], list[float]] = {(work, side): [] for work in WORKS for side in sides}
+    for _ in range(repeats):
+        for work, side in spent:
+            spent[work, side].append(answer([sys.executable, "-c", WORKER, work], ROOT, **sides[side]))
+    against = "handed back, as glibc does"
+    return [
+        Finding(f"{path}: freed memory kept", against, "CPU s", spent[work, "kept"], spent[work, "handed back"])
+        for work, path in WORKS.items()
+    ]
+
+
+def worked(work: str) -> float:
+    """Do one of ``WORKS`` twice; return the CPU seconds of the second time."""
+    one_thread()
+    model, records = trained("resnet9", 16, epochs=0, data__train_records=400)
+    few = records.take(torch.arange(128))
+
+    def once() -> None:
+        if work == "training":
+            train(model, records, description().training, seed=1)
+        else:
+            craft(work, model, few.images, few.labels, eps=8 / 255, step_size=2 / 255, steps=10, seed=1)
+
+    once()
+    before = time.process_time()
+    once()
+    return time.process_time() - before
 
 
 def described(clients: int) -> Experiment:

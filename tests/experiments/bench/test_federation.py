@@ -52,7 +52,9 @@ def test_bare_training_and_scores_are_those_of_the_federation(tmp_path: Path, mo
 def test_all_comparisons_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     made = tiny()
     monkeypatch.setattr(bench, "described", lambda clients, images, rounds: made)
-    training, _, with_scores, _ = bench.against_training(2, 12, 1)
+    training, _, with_scores, _, begun = bench.against_training(2, 12, 1)
+    assert (begun.target, len(begun.ours)) == (at_most(2.5), 1)
+    assert begun.ours[0] > 0
     assert (training.target, with_scores.target) == (times_the_cost(1.03), None)
     assert "% of the training" in training.note
     assert with_scores.other[0] > training.other[0]

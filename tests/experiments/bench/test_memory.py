@@ -5,6 +5,7 @@ import torch
 
 from common.data import prepare
 from experiments.bench import memory
+from experiments.bench.subjects import trained
 from server.federation import initial_model
 
 
@@ -31,3 +32,22 @@ def test_several_processes_share_the_images() -> None:
     images, besides = memory.readers_of(2)
     assert 0.5 * size < images < 1.5 * size
     assert besides > 0
+
+
+def test_freed_memory_is_kept_on_one_side_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str | None]] = []
+
+    def answer(command: list[str], place: object, **environment: str) -> float:
+        asked.append((command[-1], environment.get("MALLOC_ARENA_TEST")))
+        return 2.0 if environment else 1.0
+
+    monkeypatch.setattr(memory, "answer", answer)
+    training, pgd = memory.kept(2)
+    assert asked == [("training", None), ("training", "8"), ("pgd", None), ("pgd", "8")] * 2
+    assert (training.values(), pgd.values()) == ([2.0, 2.0], [2.0, 2.0])
+
+
+@pytest.mark.parametrize("work", memory.WORKS)
+def test_work_takes_time(work: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "trained", lambda *_, **__: trained("resnet9", 4, 0, data__train_records=128))
+    assert memory.worked(work) > 0
