@@ -1,7 +1,8 @@
 """What the bench of memory measures with."""
 
+import mmap
+
 import pytest
-import torch
 
 from common.data import prepare
 from experiments.bench import memory
@@ -19,8 +20,9 @@ def test_an_optimiser_s_state_is_counted() -> None:
 
 def test_the_kernel_s_numbers_are_read_in_bytes() -> None:
     before = memory._of("status", "VmRSS")
-    held = torch.ones(16 * memory.MIB)
-    assert abs(memory._of("status", "VmRSS") - before - held.nbytes) < 8 * memory.MIB
+    with mmap.mmap(-1, 64 * memory.MIB) as held:  # fresh from the system, and not what was freed before
+        held.write(b"1" * len(held))
+        assert abs(memory._of("status", "VmRSS") - before - len(held)) < 8 * memory.MIB
     with pytest.raises(RuntimeError, match="tells no Nonsense"):
         memory._of("status", "Nonsense")
 
