@@ -1,5 +1,6 @@
 """How many images at once: small batches whose activations stay in the processor's cache are faster on a CPU."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -22,8 +23,10 @@ def largest_activation(model: nn.Module, image: Tensor) -> int:
         if isinstance(output, Tensor):
             largest = max(largest, output.numel() * output.element_size())
 
-    handles = [module.register_forward_hook(note) for module in model.modules()]
+    handles = []
     try:
+        with suppress(RuntimeError):  # a scripted model
+            handles += [module.register_forward_hook(note) for module in model.modules()]
         with torch.no_grad():
             model(image)
     finally:

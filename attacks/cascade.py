@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from attacks.craft import craft
+from attacks.craft import craft, find
 from attacks.predict import predict
 from common.errors import UserError
 from common.records import as_float
@@ -28,7 +28,8 @@ def cascade(
 
     As AutoAttack does (Croce & Hein 2020, arXiv 2003.01690): an image that is misclassified as it is, or that one
     attack has fooled the model with, is spared the rest. Put the cheap attacks first. An image that none fools comes
-    back clean, so the robust accuracy is the accuracy on the result.
+    back clean, so the robust accuracy is the accuracy on the result. Not for models with random parts: one that an
+    attack fooled by luck is asked no more.
 
     What ``fgsm`` and ``pgd`` do to an image does not depend on who is left, and the images fooled by a cascade of these
     are those that any of them fools alone. FAB of torchattacks draws nothing, and so holds to that, too. Others draw
@@ -51,6 +52,10 @@ def cascade(
     """
     if labels.ndim != 1:
         raise UserError(f"a cascade needs one answer an image, labels [N]; got shape {list(labels.shape)}")
+    if len(labels) != len(images):
+        raise UserError(f"a cascade needs a label for each of the {len(images)} images; got {len(labels)}")
+    for name in names:
+        find(name)  # a wrong name is told also where an earlier attack leaves nobody
     result = as_float(images).to(torch.float32).clone()
     left = predict(model, images) == labels.cpu()
     for name in names:

@@ -74,8 +74,8 @@ def craft(
         queries: forward passes that a query attack may spend on one image; at least 1.
         targeted: see ``labels``.
         stop_when_fooled: for ``fgsm`` and ``pgd``: an image is left alone from its first success, a clean one that is
-            already misclassified included. Never fools fewer images; see ``attacks.pgd`` for when to leave it off.
-            Not for segmentation, where no single answer is right or wrong.
+            already misclassified included. Never fools fewer images, unless the model answers by chance; see
+            ``attacks.pgd`` for when to leave it off. Not for segmentation, where no single answer is right or wrong.
         fooled_by: the model that must be fooled for that, where it is not the one whose gradients are followed.
         project: see above.
         only: bool [N], the images to attack; None: all. The others come back clean. What ``fgsm`` and ``pgd`` do to an
@@ -130,7 +130,7 @@ def craft(
                 part = attacked[begin : begin + held]
                 batch = clean[part].to(device)
                 batch_order = _for_batch(order, derive(seed, "attack", name, begin), start, part, device)
-                found = _run(name, method, model, batch, labels[part].to(device), batch_order)
+                found = _run(name, method, model, batch, labels[part.to(labels.device)].to(device), batch_order)
                 result[part] = _settle(name, method, batch, found, eps, project).to(clean.device)
     return result
 
@@ -147,7 +147,7 @@ def _attacked(name: str, images: Tensor, only: Tensor | None) -> Tensor:
 
 
 def _for_batch(order: Order, seed: int, start: Tensor | None, part: Tensor, device: torch.device) -> Order:
-    return replace(order, seed=seed, start=None if start is None else start[part].to(device))
+    return replace(order, seed=seed, start=None if start is None else start[part.to(start.device)].to(device))
 
 
 def _run(name: str, method: Method, model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> object:

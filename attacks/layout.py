@@ -5,7 +5,7 @@ nothing but the zeros around it, and those over one channel get a backward of th
 this changes what the network computes beyond the order of sums.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -28,54 +28,52 @@ def laid_out(*models: nn.Module, image: Tensor) -> Iterator[None]:
     than kernels, as the last of ResNet-18 at 32 pixels, and the more so in small batches, which are bound by weights.
 
     The models must be frozen (``attacks.guard.undisturbed``): a parameter's data is another tensor in the meantime.
-    Each step is tried out first, and left out where a model then answers otherwise or not at all: one that views its
-    maps as rows, say, cannot do with channels-last.
+    Each step is tried out first, on two random images and never on the caller's, and left out where a model then
+    answers otherwise or not at all: one that views its maps as rows, say, cannot do with channels-last.
     """
     networks, parameters = list(dict.fromkeys(models)), list[nn.Parameter]()
     parameters += dict.fromkeys(parameter for model in networks for parameter in model.parameters())
     kept = [parameter.data for parameter in parameters]
     grey = list(dict.fromkeys(module for model in networks for module in model.modules() if is_grey(module)))
     paddings: dict[nn.Conv2d, Any] = {}
-    pair = image.repeat(2, 1, 1, 1)  # a single image's maps can be viewed in ways that several cannot
+    # A record must not decide how others are attacked, a black image shows nothing, and the maps of a single one can be
+    # viewed in ways that those of several cannot.
+    pair = torch.rand(2, *image.shape[1:], generator=torch.Generator().manual_seed(0)).to(image)
     try:
         answers = {model: _answer(model, pair) for model in networks}
         if None not in answers.values():
-            for model in networks:
-                _trim(model, pair, answers[model], paddings)
+            windows = {one: window for model in networks for one, window in _windows(model, pair).items()}
+            paddings |= {convolution: convolution.padding for convolution in windows}
+            for convolution, (rows, columns) in windows.items():
+                convolution.weight.data = convolution.weight.data[:, :, rows, columns]
+                convolution.padding = (0, 0)
+            if windows and not _all_same(answers, pair):  # a weight is read elsewhere, too
+                _put_back(parameters, kept, paddings)
             trimmed = [parameter.data for parameter in parameters]
             for parameter in parameters:
                 if parameter.ndim == 4:
                     parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
             for convolution in grey:
                 vars(convolution)["forward"] = partial(convolved, convolution)
-            if not all(_same(model, pair, answer) for model, answer in answers.items()):
-                _put_back(grey, parameters, trimmed)
+            if not _all_same(answers, pair):
+                _put_back(parameters, trimmed, {}, grey)
         yield
     finally:
-        _put_back(grey, parameters, kept)
-        for convolution, padding in paddings.items():
-            convolution.padding = padding
+        _put_back(parameters, kept, paddings, grey)
 
 
-def _put_back(grey: Sequence[nn.Conv2d], parameters: Sequence[nn.Parameter], data: Sequence[Tensor]) -> None:
+def _put_back(
+    parameters: Sequence[nn.Parameter],
+    data: Sequence[Tensor],
+    paddings: Mapping[nn.Conv2d, Any],
+    grey: Sequence[nn.Conv2d] = (),
+) -> None:
     for convolution in grey:
         vars(convolution).pop("forward", None)
     for parameter, own in zip(parameters, data, strict=True):
         parameter.data = own
-
-
-def _trim(model: nn.Module, images: Tensor, answer: "Answer | None", paddings: dict[nn.Conv2d, Any]) -> None:
-    """Trim the model's convolutions, and note their paddings; a model that then answers otherwise stays as it is."""
-    windows = _windows(model, images)
-    whole = {convolution: (convolution.weight.data, convolution.padding) for convolution in windows}
-    for convolution, (rows, columns) in windows.items():
-        convolution.weight.data = convolution.weight.data[:, :, rows, columns]
-        convolution.padding = (0, 0)
-    if windows and not _same(model, images, answer):  # a weight is read elsewhere, too
-        for convolution, (weight, padding) in whole.items():
-            convolution.weight.data, convolution.padding = weight, padding
-        return
-    paddings.update({convolution: padding for convolution, (_, padding) in whole.items()})
+    for convolution, padding in paddings.items():
+        convolution.padding = padding
 
 
 def _windows(model: nn.Module, images: Tensor) -> dict[nn.Conv2d, Window]:
@@ -87,8 +85,9 @@ def _windows(model: nn.Module, images: Tensor) -> dict[nn.Conv2d, Window]:
         if given:  # not where it came by keyword
             sizes.setdefault(module, set()).add((*given[0].shape[-2:], *output.shape[-2:]))
 
-    # A subclass may use its weight as it likes.
-    handles = [module.register_forward_hook(note) for module in model.modules() if type(module) is nn.Conv2d]
+    # A subclass may use its weight as it likes; one that is no parameter would not be put back.
+    plain = (module for module in model.modules() if type(module) is nn.Conv2d)
+    handles = [module.register_forward_hook(note) for module in plain if isinstance(module.weight, nn.Parameter)]
     try:
         with torch.no_grad():
             model(images)
@@ -106,12 +105,12 @@ def _windows(model: nn.Module, images: Tensor) -> dict[nn.Conv2d, Window]:
     return windows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answer:
-    """What a model makes of images: its logits, and whether a gradient comes back to the images."""
+    """What a model makes of images: its logits, and the gradient that comes back to the images; None: none does."""
 
     logits: Tensor
-    gradient: bool
+    gradient: Tensor | None
 
 
 def _answer(model: nn.Module, images: Tensor) -> Answer | None:
@@ -122,15 +121,25 @@ def _answer(model: nn.Module, images: Tensor) -> Answer | None:
             logits = model(shown)
     except Exception:  # whatever a model of one's own may raise
         return None
+    if not isinstance(logits, Tensor) or logits.ndim < 2:
+        return None
+    weights = torch.linspace(1, 2, logits.shape[1]).to(logits)  # the sum of logits may be the same for all images
     try:
-        torch.autograd.grad(logits.sum(), shown, allow_unused=True)
+        (gradient,) = torch.autograd.grad((logits.transpose(1, -1) * weights).sum(), shown, allow_unused=True)
     except Exception:
-        return Answer(logits.detach(), gradient=False)
-    return Answer(logits.detach(), gradient=True)
+        gradient = None
+    return Answer(logits.detach(), gradient)
 
 
-def _same(model: nn.Module, images: Tensor, before: Answer | None) -> bool:
-    after = _answer(model, images)
-    if before is None or after is None or before.gradient != after.gradient:
+def _all_same(before: Mapping[nn.Module, Answer | None], images: Tensor) -> bool:
+    return all(_is_same(answer, _answer(model, images)) for model, answer in before.items())
+
+
+def _is_same(before: Answer | None, after: Answer | None) -> bool:
+    if before is None or after is None or (before.gradient is None) != (after.gradient is None):
         return False
-    return torch.allclose(after.logits, before.logits, rtol=1e-3, atol=1e-4, equal_nan=True)
+    same = (after.logits - before.logits).abs().max() <= 1e-3 * before.logits.abs().max()
+    if before.gradient is not None and after.gradient is not None:
+        # By its length: where two values of a maximum are as good as equal, either may have the gradient.
+        same &= (after.gradient - before.gradient).norm() <= 1e-2 * before.gradient.norm()
+    return bool(same)

@@ -33,8 +33,8 @@ def pgd(
 
     One forward and one backward a step and image. With ``stop_when_fooled`` an image leaves at its first success
     (the clean image, a start or any iterate), which on a weak model saves most of the work and fools at least the
-    images that the full attack fools. It then holds the first success, not the one of greatest loss: for
-    transfer and for adversarial training keep all the steps.
+    images that the full attack fools (unless the model has random parts, and is fooled by chance). It then holds the
+    first success, not the one of greatest loss: for transfer and for adversarial training keep all the steps.
 
     Args:
         model: logits [N, classes], or [N, classes, H, W], from images; frozen and in eval mode. Its gradients are

@@ -1,5 +1,6 @@
 """Every client strategy by name, and how a description's ``strategy`` and ``options`` become one."""
 
+import copy
 import inspect
 import typing
 from collections.abc import Mapping
@@ -46,7 +47,8 @@ def build_strategy(client: Client) -> Honest:
     kind = load(client.strategy, CLIENTS, f"{place}: strategy")
     if kind not in CLIENTS.values():
         kind = _own(kind, client.strategy, place)
-    options = _checked(kind, client.options, f"{place}: options")
+    # Copies: a description is read once for all clients and rounds, and a strategy may change what it is given.
+    options = copy.deepcopy(_checked(kind, client.options, f"{place}: options"))
     try:
         strategy: Honest = kind(**options)
     except UserError:

@@ -11,8 +11,9 @@ import platform
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
 """Of ``mallopt`` (malloc.h)."""
-KEPT, LARGEST = 2**28, 2**30
-"""Bytes that a process keeps at the top of its memory, at most; and of a piece that is not kept in any case."""
+KEPT, LARGEST, LARGEST_BEFORE = 2**28, 2**30, 2**25
+"""Bytes that a process keeps at the top of its memory, at most; of a piece that is not kept in any case, and the same
+where an older glibc takes no more."""
 
 
 @functools.cache
@@ -25,5 +26,8 @@ def keep_freed_memory() -> bool:
     told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
     if told or platform.libc_ver()[0] != "glibc":
         return False
-    library = ctypes.CDLL(None)
-    return bool(library.mallopt(TRIM_THRESHOLD, KEPT)) and bool(library.mallopt(MMAP_THRESHOLD, LARGEST))
+    mallopt = ctypes.CDLL(None).mallopt
+    # Either switches off what glibc learns by itself, so the second comes only after the first has been taken: glibc
+    # before 2.35 takes no more than half of a thread's heap.
+    taken = mallopt(MMAP_THRESHOLD, LARGEST) or mallopt(MMAP_THRESHOLD, LARGEST_BEFORE)
+    return bool(taken) and bool(mallopt(TRIM_THRESHOLD, KEPT))

@@ -309,7 +309,7 @@ class Evaluation(Section):
         names = [generator.name for generator in self.generators]
         if len(set(names)) != len(names):
             raise ValueError("generators must have different names")
-        for name in set(names) & {"fp32", "twin", "queries", ""}:
+        for name in set(names) & {"fp32", "twin", "queries", "query fp32", "query int8", ""}:
             raise ValueError(f"a generator cannot be called '{name}', which results use for something else")
         return self
 

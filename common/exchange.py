@@ -126,7 +126,7 @@ def _unpacked(array: Array) -> np.ndarray:
 
 def numbers_of(data: bytes, kind: str, shape: tuple[int, ...]) -> np.ndarray | None:
     """Return the numbers in what numpy writes for a C-ordered array of just this type and shape; None: it is not."""
-    header, size = _header(kind, shape), np.dtype(kind).itemsize * math.prod(shape)
+    header, size = _header(kind, tuple(map(int, shape))), np.dtype(kind).itemsize * math.prod(shape)
     if len(data) != len(header) + size or not data.startswith(header):
         return None
     return np.frombuffer(data, kind, offset=len(header)).reshape(shape).copy()

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.optim import SGD, Adam, NAdam, Optimizer
+from torch import optim
+from torch.optim import Optimizer
 
 GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 """Methods that torch keeps from its compiler."""
@@ -18,8 +19,9 @@ GUARDED = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")
 def _plain(kind: type[Optimizer]) -> Any:
     methods: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in GUARDED}
     methods["step"] = torch.no_grad()(inspect.unwrap(kind.step))
-    return type(kind.__name__, (kind,), methods)
+    return type(kind.__name__, (kind,), methods | {"__module__": __name__})
 
 
-PLAIN: dict[str, Callable[..., Optimizer]] = {"nadam": _plain(NAdam), "adam": _plain(Adam), "sgd": _plain(SGD)}
+NAdam, Adam, SGD = _plain(optim.NAdam), _plain(optim.Adam), _plain(optim.SGD)  # by name, so that they can be pickled
+PLAIN: dict[str, Callable[..., Optimizer]] = {"nadam": NAdam, "adam": Adam, "sgd": SGD}
 """By the name that ``training.optimizer`` has in a description; the same steps bit for bit."""

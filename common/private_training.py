@@ -27,7 +27,7 @@ from common.noise import Noise, own_generator
 from common.opacus_gradients import mixed_records, opacus_gradients, refuse_wrong_gradients, try_hooks
 from common.optimizer_state import KeptOptimizer
 from common.privacy import Entry, Ledger, Plan
-from common.progress import note, track
+from common.progress import tell, track
 from common.records import Records
 from common.seeds import derive
 from common.training import build_optimizer, check_finite, own_random_state, to_device, training_mode
@@ -188,7 +188,7 @@ def _trial(model: nn.Module, seed: int, device: str | torch.device) -> Iterator[
 
 @cache
 def _note_once(sentence: str) -> None:
-    note(sentence)
+    tell(sentence)
 
 
 def _clipped_sums(records: Records, drawn: Tensor, add: Add, at_once: int, device: str | torch.device) -> Sums:

@@ -25,6 +25,14 @@ def note(sentence: str) -> None:
         _say(sentence)
 
 
+def tell(sentence: str) -> None:
+    """Say what whoever waits should know, also where nobody asked to be told of rounds."""
+    if _say is not None:
+        _say(sentence)
+    elif _report is not None:
+        print(f"psreval: {sentence}", file=sys.stderr, flush=True)
+
+
 def track(steps: Iterable[T], title: str, total: int) -> Iterator[T]:
     """Yield each of ``total`` steps, reporting how far along they are."""
     if _report is not None:

@@ -3,7 +3,9 @@
 Nothing heavy is imported before a command needs it, so ``--help`` and ``list`` answer at once.
 """
 
+import contextlib
 import gc
+import io
 import os
 import signal
 import sys
@@ -93,6 +95,10 @@ def _end(code: int, sentence: str = "") -> None:
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if code == EXIT_STOPPED and others:
         os._exit(code)  # Flower's server thread would wait for replies that nobody sends any more
+    for found in gc.get_objects():
+        if issubclass(type(found), io.IOBase):
+            with contextlib.suppress(Exception):  # what is closed, or cannot be written, is not ours to tell
+                found.flush()
     gc.freeze()  # or the interpreter would look for cycles among a million objects before it ends
     sys.exit(code)
 

@@ -99,7 +99,9 @@ def answer(app: ClientApp, message: Message, context: Context) -> Message:
     """Return a client's reply to a message, as a SuperNode would: the client may fail, the federation goes on."""
     try:
         return app(message, context)
-    except (Exception, SystemExit) as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit and asyncio's CancelledError among them
         return Message(Error(CLIENT_FAILED, f"{type(error).__name__}: {error}"), reply_to=message)
 
 

@@ -4,6 +4,8 @@ A round's weights lie in Ray's store once, however many clients read them; repli
 the server checks and scores one while others train. A worker process opens the data once and serves any client.
 """
 
+import math
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -45,7 +47,8 @@ def simulate(
         UserError: Ray is not installed, or could not start.
     """
     workers = max(1, min(available_cores(), clients))
-    objects = 2 * (workers * AHEAD + 2) * weights
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    objects = min(2 * (workers * AHEAD + 2) * weights, memory // 4)
     with ray_session(workers, objects=objects, instead="use --runner inprocess") as ray:
         serve(RayGrid(ray, client_app, clients, workers=workers, gpus=gpus))
 
@@ -59,31 +62,47 @@ class RayGrid(InProcessGrid):
         clients: how many; ids as there.
         workers: how many answer at once.
         gpus: share of a GPU for each.
+        clock: seconds, for tests.
     """
 
-    def __init__(self, ray: Any, client_app: ClientApp, clients: int, *, workers: int, gpus: float = 0.0) -> None:
+    def __init__(
+        self,
+        ray: Any,
+        client_app: ClientApp,
+        clients: int,
+        *,
+        workers: int,
+        gpus: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(client_app, clients, [{"in-process": False}] * clients)
-        self._ray, self._most = ray, AHEAD * workers
+        self._ray, self._most, self._clock = ray, AHEAD * workers, clock
         # Never tried again by itself: a private client that is asked twice may spend twice.
         self._remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_remote_answer())
         self._stored_app = ray.put(client_app)
 
     def _answers(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
-        """Yield replies as they come; after ``timeout`` seconds who still works is ended, and there is no reply."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        waiting, under_way = deque(messages), dict[Any, Message]()
+        """Yield replies as they come.
+
+        Whoever has not answered ``timeout`` seconds after all before it at its worker had to, is ended, and there is no
+        reply; nobody's time runs before it is sent its message.
+        """
+        patience = math.inf if timeout is None else AHEAD * timeout
+        waiting, under_way, sent = deque(messages), dict[Any, Message](), dict[Any, float]()
         stored: dict[int, tuple[ArrayRecord, Any]] = {}
         try:
             while waiting or under_way:
                 while waiting and len(under_way) < self._most:
                     message = waiting.popleft()
-                    under_way[self._send(message, stored)] = message
-                left = None if deadline is None else max(0.0, deadline - time.monotonic())
-                done, _ = self._ray.wait(list(under_way), timeout=left)
-                if not done:
-                    return
+                    reference = self._send(message, stored)
+                    under_way[reference], sent[reference] = message, self._clock()
+                left = min(sent[reference] for reference in under_way) + patience - self._clock()
+                done, _ = self._ray.wait(list(under_way), timeout=None if left == math.inf else max(0.0, left))
                 for reference in done:
                     yield self._reply(reference, under_way.pop(reference))
+                for reference in [one for one in under_way if self._clock() - sent[one] >= patience]:
+                    del under_way[reference]
+                    self._ray.cancel(reference, force=True)
         finally:
             for reference in under_way:
                 self._ray.cancel(reference, force=True)
@@ -104,6 +123,10 @@ class RayGrid(InProcessGrid):
     def _reply(self, reference: Any, message: Message) -> Message:
         try:
             reply, state = self._ray.get(reference)
+        except self._ray.exceptions.RayTaskError as error:  # the worker lives on
+            return Message(Error(CLIENT_FAILED, in_a_line(error.cause)), reply_to=message)
+        except self._ray.exceptions.OutOfMemoryError:
+            return Message(Error(CLIENT_FAILED, "its worker was ended for lack of memory"), reply_to=message)
         except self._ray.exceptions.RayError as error:
             return Message(Error(CLIENT_FAILED, f"its worker was lost ({in_a_line(error)})"), reply_to=message)
         self._contexts[message.metadata.dst_node_id].state = state

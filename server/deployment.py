@@ -6,8 +6,10 @@ weights stored as int8 and biases as int32. Group norm and the rest stay in floa
 """
 
 import copy
+import io
 import json
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +66,22 @@ def check_deployable(model: nn.Module, image_shape: tuple[int, int, int]) -> Non
     Takes about a second; worth it for a user's own network. The model and the global random state stay as they are.
 
     Raises:
-        UserError: torch.fx or ONNX cannot take the network.
+        UserError: torch.fx, ONNX or torch's int8 kernels cannot take the network.
     """
     images = torch.rand(LEAST_RECORDS, *image_shape, generator=torch_generator(0, "deployable"))
-    to_onnx(compress(model, images, Compression()).twin, image_shape)
+    try:
+        with torch.no_grad(), redirect_stderr(io.StringIO()):  # where torch.fx prints its code
+            int8 = compress(model, images, Compression())
+            int8.kernels(images[:2])
+    except UserError:
+        raise
+    except Exception as error:  # whatever a kernel may raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"model.name: as int8 the network cannot be computed ({reason}); use reshape or flatten in the place of "
+            "view, and layers that torch has int8 kernels for (no circular padding)"
+        ) from None
+    to_onnx(int8.twin, image_shape)
 
 
 def run_onnx(path: Path, images: Images, *, threads: int = 1) -> Tensor:

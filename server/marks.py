@@ -67,8 +67,9 @@ def marks_of(model: nn.Module | Callable[[Tensor], Tensor], images: Images, labe
     """
     if labels.ndim == 1:
         logits = logits_of(model, images)
-        right = (logits.argmax(1) == np.asarray(labels)).astype(np.float64)
-        return Marks(right, logits, finite=bool(np.isfinite(logits).all()))
+        sound = np.isfinite(logits).all(1)  # an answer that is no number is wrong, whatever its first class is
+        right = ((logits.argmax(1) == np.asarray(labels)) & sound).astype(np.float64)
+        return Marks(right, logits, finite=bool(sound.all()))
     size = max(1, min(128, _PIXELS // int(np.prod(labels.shape[1:]))))
     dice, finite = [], []
     for number, some in enumerate(batches_of_logits(model, images, size)):

@@ -27,19 +27,19 @@ def batches_of_logits(
     model: nn.Module | Callable[[Tensor], Tensor], images: Images, batch_size: int
 ) -> Iterator[Tensor]:
     """Yield the logits batch by batch, on the CPU; the model is in eval mode until the last one is taken."""
-    training = isinstance(model, nn.Module) and model.training
-    if isinstance(model, nn.Module):
-        model.eval()
+    training = [module for module in model.modules() if module.training] if isinstance(model, nn.Module) else []
+    for module in training:
+        module.training = False
     keep_freed_memory()
     device = _device_of(model)
     try:
         for start in range(0, len(images), batch_size):
-            with torch.inference_mode():
+            with torch.no_grad():
                 logits = model(as_float(_tensor(images[start : start + batch_size])).to(device)).float().cpu()
             yield logits
     finally:
-        if isinstance(model, nn.Module):
-            model.train(training)
+        for module in training:
+            module.training = True
 
 
 def accuracy(logits: np.ndarray, labels: np.ndarray) -> float:

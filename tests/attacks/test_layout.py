@@ -1,5 +1,7 @@
 """Laid out for speed a model answers the same, and afterwards nothing of it is left."""
 
+from contextlib import suppress
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -203,3 +205,100 @@ def test_a_model_that_takes_one_image_at_a_time_is_attacked_as_it_is() -> None:
 
     model = One(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten()).eval()
     assert trimmed(model, torch.rand(1, 1, 1, 1)) == []
+
+
+class Shared(nn.Module):
+    """A kernel that two layers share, the second of them over a 1×1 map, behind a standardisation."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scale = scale
+        self.first = nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.last = nn.Conv2d(2, 2, 3, padding=1, bias=False)
+        self.last.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.first(images - images.mean()).abs()
+        return self.scale * self.last(maps.amax((2, 3), keepdim=True)).flatten(1)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-5])
+@pytest.mark.parametrize("filled", [0.0, float("nan")])
+def test_a_first_image_that_shows_nothing_decides_nothing(scale: float, filled: float) -> None:
+    model, others = Shared(scale).eval(), torch.rand(3, 2, 8, 8)
+    with undisturbed(model):
+        before = model(others)
+        with laid_out(model, image=torch.full((1, 2, 8, 8), filled)):
+            torch.testing.assert_close(model(others), before, rtol=1e-3, atol=1e-3 * scale)
+
+
+def test_a_stem_that_follows_from_the_image_keeps_its_gradient() -> None:
+    class Stem(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(1, 4, 3, bias=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            weight = self.stem.weight * images.mean().exp()
+            made = torch.func.functional_call(self.stem, {"weight": weight}, (images,))
+            return made.square().flatten(2).mean(2)  # type: ignore[no-any-return]
+
+    model, shown, labels = Stem().eval(), images(), torch.tensor([0, 1, 2])
+    with undisturbed(model):
+        gradient, _ = input_gradient(model, shown, labels)
+        with laid_out(model, image=shown[:1]):
+            found, _ = input_gradient(model, shown, labels)
+    torch.testing.assert_close(found, gradient)
+
+
+@pytest.mark.parametrize("buffer", [True, False])
+def test_a_weight_that_is_no_parameter_stays(buffer: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.Flatten()).eval()
+    weight = model[0].weight.detach()
+    del model[0].weight
+    if buffer:
+        model[0].register_buffer("weight", weight)
+    else:
+        model[0].weight = weight
+    shown = torch.rand(1, 2, 1, 1)
+    before = model(shown)
+    with undisturbed(model), laid_out(model, image=shown):
+        torch.testing.assert_close(model(shown), before)
+    assert model[0].weight.shape == (2, 2, 3, 3)
+    assert torch.equal(model(shown), before)
+
+
+@pytest.mark.parametrize("number", range(1, 14))
+def test_whenever_it_is_stopped_all_is_as_before(small: nn.Module, number: int) -> None:
+    calls = 0
+
+    def stop(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            raise KeyboardInterrupt
+
+    paddings, shapes = ([getattr(one, name) for one in convolutions(small)] for name in ("padding", "weight"))
+    shapes = [weight.shape for weight in shapes]
+    hook = small.register_forward_pre_hook(stop)
+    with suppress(KeyboardInterrupt), undisturbed(small), laid_out(small, image=images(1)):
+        pass
+    hook.remove()
+    assert [one.padding for one in convolutions(small)] == paddings
+    assert [one.weight.shape for one in convolutions(small)] == shapes
+
+
+def test_a_convolution_that_two_models_use_at_different_sizes_stays(small: nn.Module) -> None:
+    class Enlarged(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.same = small
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.same(nn.functional.interpolate(images, scale_factor=3))  # type: ignore[no-any-return]
+
+    judge, shown = Enlarged().eval(), images()
+    with undisturbed(small, judge):
+        before = small(shown), judge(shown)
+        with laid_out(small, judge, image=shown[:1]):
+            torch.testing.assert_close((small(shown), judge(shown)), before, rtol=1e-4, atol=1e-4)

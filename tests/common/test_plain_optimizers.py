@@ -1,6 +1,7 @@
 """torch's optimisers without its compiler: the same steps, bit for bit."""
 
 import copy
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,15 @@ def test_a_description_gets_its_optimizer(name: str) -> None:
     assert chosen.defaults.get("momentum") == (0.75 if name == "sgd" else None)
 
 
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_can_be_saved_as_torch_s_own(name: str) -> None:
+    settings = {"momentum": 0.9} if name == "sgd" else {}
+    plain = PLAIN[name](network().parameters(), lr=0.1, **settings)
+    again = pickle.loads(pickle.dumps(plain))  # noqa: S301 - made here
+    assert type(again) is type(plain)
+    assert pickle.loads(pickle.dumps(type(plain))) is type(plain)  # noqa: S301
+
+
 @pytest.mark.parametrize("private", [False, True])
 def test_a_federation_does_not_import_the_compiler(private: bool, tmp_path: Path) -> None:
     code = (
@@ -66,6 +76,8 @@ def test_a_federation_does_not_import_the_compiler(private: bool, tmp_path: Path
         "experiment = parse({'name': 'small', 'data': {'train_records': 32, 'public_records': 16, 'test_records': 16,"
         f"'image_size': 28}}, 'model': {{'width': 4}}, 'clients': [{{'count': 2, 'private': {private}}}]}}, 'small');"
         "train(experiment, prepare(experiment.data), Path(sys.argv[1]), 'inprocess');"
+        "import torch; from common.training import build_optimizer; own = torch.nn.Linear(2, 2);"
+        "kept = build_optimizer(own, experiment.training); kept.load_state_dict(kept.state_dict());"
         "print('torch._dynamo' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, capture_output=True, text=True)

@@ -1,4 +1,6 @@
-from common.progress import show_with, track
+import pytest
+
+from common.progress import show_with, tell, track
 
 
 def test_progress_reports_the_start_and_every_step() -> None:
@@ -13,3 +15,16 @@ def test_progress_reports_the_start_and_every_step() -> None:
 
 def test_silence_is_the_default() -> None:
     assert list(track(range(3), "numbers", 3)) == [0, 1, 2]
+
+
+def test_what_all_should_know_is_told_where_anybody_watches(capsys: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    try:
+        tell("nobody watches")
+        show_with(lambda *_: None)
+        tell("it takes longer")
+        show_with(lambda *_: None, said.append)
+        tell("a sentence")
+    finally:
+        show_with(None)
+    assert (capsys.readouterr().err, said) == ("psreval: it takes longer\n", ["a sentence"])

@@ -1,5 +1,6 @@
 """The Ray runner: the bytes of one process, a client that dies is left out, a round's weights are sent once."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from copy import deepcopy
@@ -39,7 +40,8 @@ class StandIn:
         self.stored: list[Any] = []
         self.do = do or (lambda *given: runner.answer_here(*given, self.get))
         self.options: dict[str, Any] = {}
-        self.most, self.slow = 0, False
+        self.most, self.now = 0, 0.0
+        self.stuck: set[int] = set()  # nodes that never answer
         self.cancelled: list[StandIn.Reference] = []
 
     def remote(self, **options: Any) -> Callable[[Any], "StandIn.Function"]:
@@ -52,12 +54,20 @@ class StandIn:
 
     def wait(self, references: list[Any], timeout: float | None) -> tuple[list[Any], list[Any]]:
         self.most = max(self.most, len(references))
-        return ([], references) if self.slow else (references[-1:], references[:-1])
+        done = [one for one in references if one.given[1].metadata.dst_node_id not in self.stuck][-1:]
+        if not done:
+            assert timeout is not None, "it would wait for ever"
+            self.now += timeout
+        return done, [one for one in references if one not in done]
+
+    def clock(self) -> float:
+        return self.now
 
     def get(self, reference: Any) -> Any:
         return self.do(*reference.given) if isinstance(reference, StandIn.Task) else reference.thing
 
     def cancel(self, reference: Any, force: bool) -> None:
+        assert force, "who is busy would not hear"
         self.cancelled.append(reference)
 
     class Task:
@@ -145,11 +155,47 @@ def test_a_client_that_raises_has_failed() -> None:
     assert reply.error.reason == "ValueError: no disk"
 
 
-def test_whoever_is_too_slow_is_ended_and_not_waited_for() -> None:
+def test_whoever_is_too_slow_is_ended_and_nobody_s_time_runs_before_it_is_asked() -> None:
     stand_in = StandIn()
-    stand_in.slow = True
-    assert ask(RayGrid(stand_in, counting(), 3, workers=1), [1, 2, 3], timeout=0.01) == []
-    assert len(stand_in.cancelled) == AHEAD
+    stand_in.stuck = {1, 3}
+    replies = ask(RayGrid(stand_in, counting(), 6, workers=1, clock=stand_in.clock), [1, 2, 3, 4, 5, 6], timeout=10.0)
+    assert sorted(reply.metadata.src_node_id for reply in replies) == [2, 4, 5, 6]
+    assert [one.given[1].metadata.dst_node_id for one in stand_in.cancelled] == [1, 3]
+    assert stand_in.now == AHEAD * 10.0  # both wait at the same time
+
+
+def test_without_a_limit_whoever_is_slow_is_waited_for() -> None:
+    stand_in = StandIn()
+    stand_in.stuck = {1}
+    with pytest.raises(AssertionError, match="for ever"):
+        ask(RayGrid(stand_in, counting(), 1, workers=1, clock=stand_in.clock), [1])
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (ray.exceptions.OutOfMemoryError("the node"), "its worker was ended for lack of memory"),
+        (ray.exceptions.RayTaskError("train", "lines", ValueError("no disk")), "ValueError: no disk"),
+        (ray.exceptions.ObjectLostError("0" * 56, None, ""), "its worker was lost (ObjectLostError"),
+    ],
+)
+def test_why_a_client_failed_on_ray_is_told(error: Exception, told: str) -> None:
+    def fail(*_: Any) -> Any:
+        raise error
+
+    (reply,) = ask(RayGrid(StandIn(fail), counting(), 1, workers=1), [1])
+    assert reply.error.reason.startswith(told)
+
+
+def test_a_client_that_is_cancelled_from_inside_has_failed() -> None:
+    app = ClientApp()
+
+    @app.train()
+    def fail(message: Message, context: Context) -> Message:
+        raise asyncio.CancelledError("by itself")
+
+    (reply,) = ask(RayGrid(StandIn(), app, 1, workers=1), [1])
+    assert reply.error.reason == "CancelledError: by itself"
 
 
 def test_what_is_under_way_is_ended_with_the_round() -> None:

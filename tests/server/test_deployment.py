@@ -106,6 +106,23 @@ def test_what_cannot_be_deployed_is_told_before_training() -> None:
         check_deployable(uneven, (3, 32, 32))
 
 
+@pytest.mark.parametrize("way", ["view", "circular"])
+def test_a_network_whose_int8_kernels_cannot_be_computed_is_refused_before_training(way: str) -> None:
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular" if way == "circular" else "zeros")
+            self.last = nn.Linear(4 * 64, 2)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            maps = self.first(images).relu()
+            rows = maps.view(maps.size(0), -1) if way == "view" else maps.flatten(1)
+            return self.last(rows)  # type: ignore[no-any-return]
+
+    with pytest.raises(UserError, match=r"as int8 the network cannot be computed \(.*use reshape or flatten"):
+        check_deployable(Own().eval(), (3, 8, 8))
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         export_onnx(compressed(), tmp_path / name)
