@@ -22,6 +22,8 @@ from common.folder import write_text
 from experiments.bench.page import table
 from experiments.bench.parts import PARTS, check_choice, circumstances
 
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 AS_IT_COMES = ("attacks", "private")
 """Parts whose sides share a process: neither has freed memory kept, which libraries do not ask for."""
 
@@ -29,6 +31,7 @@ AS_IT_COMES = ("attacks", "private")
 def run_part(name: str, repeats: int) -> dict[str, Any]:
     """Run one part in this process; return its findings with what they depend on."""
     logging.getLogger("flwr").setLevel(logging.ERROR)
+    os.environ |= {"FLWR_TELEMETRY_ENABLED": "0", "FLWR_DISABLE_UPDATE_CHECK": "1"}  # Flower's side asks nobody
     if name in AS_IT_COMES:
         os.environ["MALLOC_ARENA_TEST"] = "8"  # glibc's own number; that it is said keeps ``common.allocator`` away
     before, started = circumstances(), time.monotonic()
@@ -53,11 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     check_choice(parser, "part", chosen.parts, PARTS, chosen.repeats)
     parts = chosen.parts or PARTS
-    if chosen.here:
-        for part in parts:
-            print(json.dumps(run_part(part, chosen.repeats)))
-        return
-    failed = [part for part in parts if not _told(part, chosen.repeats, chosen.out)]
+    try:
+        if chosen.here:
+            for part in parts:
+                print(json.dumps(run_part(part, chosen.repeats)))
+            return
+        chosen.out.mkdir(parents=True, exist_ok=True)  # told before anything is measured
+        failed = [part for part in parts if not _told(part, chosen.repeats, chosen.out)]
+    except OSError as error:
+        parser.error(f"--out {chosen.out}: {error.strerror}; name a folder that can be written")
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
@@ -65,13 +74,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _told(part: str, repeats: int, out: Path) -> bool:
     """Run a part in a process of its own, print its table and write its file; tell whether it did not fail."""
     command = [sys.executable, "-m", "experiments.bench", part, "--here", "--repeats", str(repeats)]
-    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=False, text=True)
-    if ended.returncode != 0:
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            said, _ = child.communicate()
+        except KeyboardInterrupt:
+            child.communicate()  # it has heard it, too, and ends what it has started
+            raise
+    if child.returncode != 0:
         print(f"### {part}\n\nfailed; see above\n", flush=True)
         return False
-    told = json.loads(ended.stdout.splitlines()[-1])
-    write_text(out / f"{part}.json", json.dumps(told, indent=1) + "\n")
+    told = json.loads(said.splitlines()[-1])
     print(table(told), flush=True)
+    write_text(out / f"{part}.json", json.dumps(told, indent=1) + "\n")
     return True
 
 

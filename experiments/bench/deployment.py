@@ -185,7 +185,7 @@ def findings(runs: Mapping[str, Sequence[Run]], training: float, rounds: int) ->
     path, whole = "a round of --runner processes beyond its training", f"2 clients, {rounds} rounds, start to end"
     flower, ours = "Flower's SuperLink and SuperNodes", "in process"
     return [
-        Finding(path, flower, "wall s", beyond["processes"], beyond[FLOWER], at_most(4.0), told),
+        Finding(path, flower, "wall s", beyond["processes"], beyond[FLOWER], at_most(4.0), told, len(models) == 1),
         Finding(path, ours, "wall s", beyond["processes"], beyond["inprocess"]),
         Finding(f"--runner processes, {whole}", flower, "wall s", walls["processes"], walls[FLOWER]),
         Finding(f"--runner processes, {whole}", ours, "wall s", walls["processes"], walls["inprocess"]),

@@ -203,7 +203,7 @@ def find(repeats: int) -> list[Finding]:
     note = "equal numbers" if equal else "the numbers DIFFER"
     cells_alone = f"each of the {len(single)} attacks on its own"
     return [
-        *compared(path, f"{cells_alone}, int8 made anew", times["once"], alone, times_as_fast(2), note),
+        *compared(path, f"{cells_alone}, int8 made anew", times["once"], alone, times_as_fast(2), note, equal=equal),
         *compared(path, f"{cells_alone}, the models at hand", times["once"], times["cells"], None, note),
         *compared(f"{path}, with its checks and ONNX", f"{cells_alone}, without those", times["whole"], alone),
     ]

@@ -54,6 +54,7 @@ class Finding:
         other: as many of the other side; empty where nothing is compared.
         target: what was to be reached; None: a fact.
         note: what a reader must know, such as ``equal models``.
+        equal: whether both sides came to the same results; where not, nothing is reached.
     """
 
     path: str
@@ -63,6 +64,7 @@ class Finding:
     other: list[float]
     target: Target | None = None
     note: str = ""
+    equal: bool = True
 
     def values(self) -> list[float]:
         """Return what the target speaks of, repeat by repeat; without a target other / ours, or ours alone."""
@@ -73,11 +75,11 @@ class Finding:
         return [_ratio(other, ours) if of == "other / ours" else _ratio(ours, other) for ours, other in pairs]
 
     def reached(self) -> bool | None:
-        """Tell whether the median of ``values`` meets the target; None without one."""
+        """Tell whether the median of ``values`` meets the target, with equal results; None without one."""
         if self.target is None:
             return None
         found = median(self.values())
-        return found >= self.target.bound if self.target.at_least else found <= self.target.bound
+        return self.equal and (found >= self.target.bound if self.target.at_least else found <= self.target.bound)
 
 
 def interleaved(
@@ -111,6 +113,7 @@ def compared(
     note: str = "",
     *,
     by: Literal["cpu", "wall"] = "cpu",
+    equal: bool = True,
 ) -> list[Finding]:
     """Return two findings of the same sides: the one with the target, then CPU beside wall time as a fact."""
     rest: Literal["cpu", "wall"] = "wall" if by == "cpu" else "cpu"
@@ -124,6 +127,7 @@ def compared(
             [getattr(taken, kind) for taken in other],
             target if kind == by else None,
             note if kind == by else "",
+            equal,
         )
         for kind in (by, rest)
     ]

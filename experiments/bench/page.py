@@ -137,13 +137,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     shown = chosen.docs / "performance.md"
     try:
-        read(chosen.folder)
         text = shown.read_text(encoding="utf-8")
-        between(text, "")
+        between(text, page(read(chosen.folder)))  # or what cannot be shown would be kept
         keep(chosen.folder, chosen.docs / KEPT)
         write_text(shown, between(text, page(read(chosen.docs / KEPT))))
     except UserError as error:
         parser.error(str(error))
+    except OSError as error:
+        parser.error(f"{error.filename}: {error.strerror}")
+    except (ValueError, KeyError, TypeError) as error:
+        parser.error(f"{chosen.folder} holds a .json that no bench has written ({type(error).__name__}: {error})")
 
 
 def _reached(reached: bool | None) -> str:

@@ -163,5 +163,6 @@ def findings(busy: Busy, seconds: list[float], *, equal: bool) -> list[Finding]:
             seconds,
             times_as_fast(5.0),
             f"{models}; {each}",
+            equal,
         ),
     ]

@@ -168,3 +168,17 @@ def test_the_documented_example_is_short_honest_and_works(build, model, records)
     assert dark.images.allclose(records.images / 255 * 0.25)
     night_shift.train(model, dark)
     assert len(night_shift.setting.ledger.entries) == 1
+
+
+def test_each_strategy_has_options_of_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from clients.honest import Honest\n"
+        "class Mine(Honest):\n"
+        "    def __init__(self, seen=()):\n"
+        "        self.seen = seen\n"
+        "        seen.append(1)\n"
+    )
+    described = Client(name="hospital", strategy=f"{file}:Mine", options={"seen": []})
+    assert [len(build_strategy(described).seen) for _ in range(3)] == [1, 1, 1]
+    assert described.options == {"seen": []}

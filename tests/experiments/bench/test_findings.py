@@ -94,3 +94,9 @@ def test_a_comparison_tells_cpu_and_wall_and_has_its_target_once() -> None:
     assert (first.reached(), second.reached()) == (True, None)
     first, second = compared("p", "x", ours, other, times_as_fast(3), by="wall")
     assert (first.measure, first.reached(), second.reached()) == ("wall s", True, None)
+
+
+def test_nothing_is_reached_with_other_results() -> None:
+    assert Finding("", "x", "s", [1.0], [9.0], times_as_fast(3)).reached() is True
+    assert Finding("", "x", "s", [1.0], [9.0], times_as_fast(3), equal=False).reached() is False
+    assert Finding("", "x", "s", [1.0], [9.0], equal=False).reached() is None

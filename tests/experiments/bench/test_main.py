@@ -51,13 +51,21 @@ def test_each_part_has_its_process_and_one_that_fails_does_not_stop_the_rest(
     asked: list[list[str]] = []
     told = json.dumps(bench.run_part("made_up", 3))
 
-    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
-        asked.append(command)
-        if "made_up" not in command:
-            return subprocess.CompletedProcess(command, 1, "")
-        return subprocess.CompletedProcess(command, 0, f"what a library prints\n{told}\n")
+    class Child:
+        def __init__(self, command: list[str], **_: Any) -> None:
+            asked.append(command)
+            self.returncode = 0 if "made_up" in command else 1
 
-    monkeypatch.setattr(subprocess, "run", run)
+        def __enter__(self) -> "Child":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def communicate(self) -> tuple[str, None]:
+            return ("" if self.returncode else f"what a library prints\n{told}\n"), None
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
     with pytest.raises(SystemExit, match="failed: missing"):
         bench.main(["missing", "made_up", "--repeats", "3", "--out", str(tmp_path / "out")])
     assert [command[-4:] for command in asked] == [
@@ -66,6 +74,41 @@ def test_each_part_has_its_process_and_one_that_fails_does_not_stop_the_rest(
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["made_up.json"]
     assert len(json.loads((tmp_path / "out" / "made_up.json").read_text())["findings"]) == 3
     assert "### missing\n\nfailed" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("made_up")
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("something is measured"))
+    with pytest.raises(SystemExit):
+        bench.main(["made_up", "--out", str(tmp_path / "file" / "out")])
+    assert "name a folder that can be written" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_heard_when_the_part_has_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    class Child:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pass
+
+        def __enter__(self) -> "Child":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def communicate(self) -> None:
+            waited.append(True)
+            if len(waited) == 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    with pytest.raises(SystemExit) as end:
+        bench.main(["start", "--out", str(tmp_path)])
+    assert (end.value.code, len(waited)) == (130, 2)
 
 
 @pytest.mark.parametrize(("arguments", "complaint"), [(["pgd"], "no part pgd"), (["--repeats", "0"], "at least 1")])
