@@ -92,6 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="folder of growth.json and the figures")
     chosen = parser.parse_args(arguments)
     check_choice(parser, "axis", chosen.axes, AXES, chosen.repeats)
+    if chosen.write is not None:
+        try:
+            chosen.write.mkdir(parents=True, exist_ok=True)  # told before anything is measured
+        except OSError as error:
+            parser.error(f"--write {chosen.write}: {error.strerror}; name a folder that can be written")
     console = Console()
     before, started = circumstances(), time.monotonic()
     with tempfile.TemporaryDirectory() as place:
@@ -99,9 +104,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         points = measured(axes, chosen.repeats, Path(place), console, quick=chosen.quick)
     seconds = round(time.monotonic() - started, 1)
     told = {**before, "repeats": chosen.repeats, "seconds": seconds, "axes": points}
+    console.print(section(points, "."), markup=False, soft_wrap=True)
     if chosen.write is not None:
         write(told, chosen.write)
-    console.print(section(points, "."), markup=False, soft_wrap=True)
+    if missing := [axis.name for axis in axes if axis.name not in points]:
+        sys.exit(f"failed: {', '.join(missing)}")
 
 
 if __name__ == "__main__":

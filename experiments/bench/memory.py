@@ -34,6 +34,8 @@ from server.federation import initial_model
 CLIENTS = (2, 8, 32)
 IMAGES = 256
 """Of all clients together, whatever their number."""
+READ_IMAGES = 1024
+"""Of all processes that read; so many that a process's own few hundred KiB of numbers are little beside them."""
 READERS = (2, 4)
 """Processes that hold the same data at once."""
 MIB = 2**20
@@ -52,7 +54,6 @@ def find(repeats: int) -> list[Finding]:
     repeats = min(repeats, 3)
     experiment = described(CLIENTS[0])
     dataset = prepare(experiment.data)
-    size = sum(split.images.nbytes for split in (dataset.train, dataset.public, dataset.test)) / MIB
     model = initial_model(experiment, dataset)
     weights = sum(array.nbytes for array in arrays_of(model).values()) / MIB
     state = weights + optimizer_bytes(experiment) / MIB
@@ -71,22 +72,26 @@ def find(repeats: int) -> list[Finding]:
             f"the model alone is {weights:.3g} MiB; peaks beyond the start: {told}; {IMAGES} images in all",
         )
     ]
+    read_by_all = prepare(described(READERS[0], READ_IMAGES).data)
+    splits = (read_by_all.train, read_by_all.public, read_by_all.test)
+    size = sum(split.images.nbytes for split in splits) / MIB
     for readers in READERS:
         held = [readers_of(readers) for _ in range(repeats)]
         findings.append(
             Finding(
-                f"{readers} processes that read the same {size:.1f} MiB of images: all of their shares of that memory",
+                f"{readers} processes that read the same {size:.1f} MiB of images: all that they hold for it",
                 "the images once",
                 "MiB",
                 [shared / MIB for shared, _ in held],
                 [size] * repeats,
                 times_the_cost(1.1),
-                "proportional set size of the mapped files",
+                "proportional set size of the mapped files, and what their own memory grew by",
             )
         )
         if readers == READERS[-1]:
             own = [alone / readers / MIB for _, alone in held]
-            findings.append(Finding("a client's process, its own memory besides", "", "MiB", own, [], None, "imports"))
+            path = "a client's process before it reads, its own memory"
+            findings.append(Finding(path, "", "MiB", own, [], None, "what it has imported"))
     return findings + kept(repeats)
 
 
@@ -122,10 +127,10 @@ def worked(work: str) -> float:
     return time.process_time() - before
 
 
-def described(clients: int) -> Experiment:
+def described(clients: int, images: int = IMAGES) -> Experiment:
     """Return a federation on a fixed number of images, in batches of two, so that no client's training is larger."""
     return description(
-        data__train_records=IMAGES,
+        data__train_records=images,
         data__public_records=12,
         data__test_records=12,
         data__image_size=224,
@@ -170,7 +175,11 @@ def federation(clients: int) -> None:
 
 
 def readers_of(count: int) -> tuple[int, int]:
-    """Return what so many processes that have read all images hold together, in bytes: of the images, and besides."""
+    """Return what so many processes that have read all images hold together, in bytes.
+
+    First their shares of the mapped files, and what their own memory grew by meanwhile (a copy would show there); then
+    what their own memory was before.
+    """
     command = [sys.executable, "-c", READER, str(count)]
     with contextlib.ExitStack() as stack:
         children = [
@@ -188,17 +197,19 @@ def readers_of(count: int) -> tuple[int, int]:
         told = [json.loads(_said(child)) for child in children]
         for child in children:
             _tell(child)
-    return sum(one["images"] for one in told), sum(one["besides"] for one in told)
+    return sum(one["images"] + one["grown"] for one in told), sum(one["before"] for one in told)
 
 
 def read(count: int, number: int) -> None:
     """Be one of so many clients in a process of its own: read the images as they lie, and tell what that takes."""
-    holding = simulated_holding(described(count), number)
+    before = _of("smaps_rollup", "Pss_Anon")
+    holding = simulated_holding(described(count, READ_IMAGES), number)
     splits = (holding.dataset.train, holding.dataset.public, holding.dataset.test)
     checksum = sum(int(split.images.sum(dtype=np.int64)) for split in splits)
     print(checksum, flush=True)
     input()
-    print(json.dumps({"images": _mapped("-images.npy"), "besides": _of("smaps_rollup", "Pss_Anon")}), flush=True)
+    grown = _of("smaps_rollup", "Pss_Anon") - before
+    print(json.dumps({"images": _mapped("-images.npy"), "grown": grown, "before": before}), flush=True)
     input()
 
 

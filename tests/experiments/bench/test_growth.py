@@ -217,3 +217,25 @@ def test_mistakes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main(arguments)
         assert complaint in capsys.readouterr().err
+
+
+def test_an_axis_that_failed_is_no_success(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = {"rounds": points((3, 10, 30), 0.1)}
+    monkeypatch.setattr(bench, "measured", lambda *_, **__: found)
+    main(["rounds", "--write", str(tmp_path / "good")])
+    assert "#### Rounds" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="failed: width"):
+        main(["rounds", "width", "--write", str(tmp_path / "less")])
+    assert json.loads((tmp_path / "less" / "growth.json").read_text())["axes"] == found
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(bench, "measured", lambda *_, **__: pytest.fail("something is measured"))
+    with pytest.raises(SystemExit):
+        main(["rounds", "--write", str(tmp_path / "file" / "folder")])
+    assert "name a folder that can be written" in capsys.readouterr().err
