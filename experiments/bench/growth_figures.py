@@ -13,7 +13,7 @@ from experiments.bench.growth_fit import UPPER, cost
 from experiments.bench.growth_series import Series, series
 from experiments.drawing import FP32, INK, INT8, MUTED, styled
 
-FEW = 30
+NARROW, FEW = 3, 30
 """Times the least value that the largest one of an axis is, below which ticks of 1, 10, 100 would be too few."""
 
 
@@ -50,7 +50,9 @@ def _draw(axes: Axes, one: Series, colour: str) -> None:
         axes.axvline(bend, color=MUTED, linewidth=0.7, linestyle=":")
     axes.set(xscale="log", yscale="log")
     for ticks, values in ((axes.xaxis, x), (axes.yaxis, np.concatenate([low, high]))):
-        ticks.set_major_locator(LogLocator(subs=(1, 2, 5) if values.max() < FEW * values.min() else (1,)))
+        range_of = values.max() / values.min()
+        subs = range(1, 10) if range_of < NARROW else (1, 2, 5) if range_of < FEW else (1,)
+        ticks.set_major_locator(LogLocator(subs=subs))
         ticks.set_major_formatter(lambda value, _: f"{value:,g}")
         ticks.set_minor_formatter("")
     axes.grid(visible=True, alpha=0.6)
