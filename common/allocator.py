@@ -24,10 +24,20 @@ def keep_freed_memory() -> bool:
     already how it is to behave.
     """
     told = any(name.startswith("MALLOC_") or name == "GLIBC_TUNABLES" for name in os.environ)
-    if told or platform.libc_ver()[0] != "glibc":
+    if told or not _is_glibc():
         return False
     mallopt = ctypes.CDLL(None).mallopt
     # Either switches off what glibc learns by itself, so the second comes only after the first has been taken: glibc
     # before 2.35 takes no more than half of a thread's heap.
     taken = mallopt(MMAP_THRESHOLD, LARGEST) or mallopt(MMAP_THRESHOLD, LARGEST_BEFORE)
     return bool(taken) and bool(mallopt(TRIM_THRESHOLD, KEPT))
+
+
+def hand_back() -> None:
+    """Give the system what is kept, such as before a task whose memory is measured; nothing happens without glibc."""
+    if _is_glibc():
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _is_glibc() -> bool:
+    return platform.libc_ver()[0] == "glibc"

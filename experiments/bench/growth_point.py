@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.allocator import hand_back
 from common.config import load
 from common.data import prepare
 from experiments.bench.findings import cpu_seconds
@@ -35,6 +36,7 @@ class Cost:
 def cost(work: Callable[[], object]) -> Cost:
     """Do some work and return its cost."""
     gc.collect()
+    hand_back()
     with suppress(OSError):  # not on every system: the most is then that of the program, so far
         Path("/proc/self/clear_refs").write_text("5")
     memory, cpu, wall = _memory("VmRSS"), cpu_seconds(), time.perf_counter()

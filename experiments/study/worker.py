@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.allocator import hand_back
 from common.code import ALL_PACKAGES, code_digest
 from common.errors import UserError
 
@@ -97,6 +98,7 @@ def _cpu_seconds() -> float:
 
 def _forget_peak() -> None:
     """Begin a new measurement: workers do many tasks. Where that cannot be done, the largest task so far is told."""
+    hand_back()
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:

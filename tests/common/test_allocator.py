@@ -56,3 +56,15 @@ def test_an_environment_that_says_otherwise_is_heeded(variable: str) -> None:
 def test_other_libraries_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert keep_freed_memory.__wrapped__() is False
+
+
+@pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
+def test_what_is_kept_can_be_handed_back() -> None:
+    code = (
+        "import common.allocator as a; from pathlib import Path; a.keep_freed_memory();"
+        "held = lambda: int(Path('/proc/self/statm').read_text().split()[1]);"
+        "[bytearray(200 * 2**20) for _ in range(3)]; kept = held(); a.hand_back(); print(kept - held())"
+    )
+    clean = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 150 * 2**20 / 4096
