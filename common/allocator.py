@@ -1,7 +1,7 @@
 """Memory that a step of training or of an attack frees stays with the process: the next step asks for it again.
 
 The C library of Linux hands large pieces back at once, and the system fills each with zeros when it is asked for again:
-a fifth to a third of what a small network's step costs.
+a good part of what a small network's step costs (docs/performance.md).
 """
 
 import ctypes

@@ -196,12 +196,13 @@ def write_arrays(
     path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, mode: int = 0o644
 ) -> None:
     """Write named tensors as safetensors, whole or not at all. ``mode`` and UserError as ``write_bytes``."""
-    held: dict[str, Tensor] = {}
+    held, seen = dict[str, Tensor](), set[int]()
     for name, array in arrays.items():
         own = array.detach().cpu().contiguous()
         # The library refuses tensors that share memory, such as tied weights.
-        shared = any(own.untyped_storage().data_ptr() == other.untyped_storage().data_ptr() for other in held.values())
-        held[name] = own.clone() if shared and own.numel() else own
+        storage = own.untyped_storage().data_ptr()
+        held[name] = own.clone() if storage in seen and own.numel() else own
+        seen.add(storage)
     content = save_tensors(held)
     if metadata:
         # The library writes metadata in an order that changes from call to call; equal content shall be equal bytes.

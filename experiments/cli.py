@@ -99,7 +99,7 @@ def _end(code: int, sentence: str = "") -> None:
         if issubclass(type(found), io.IOBase):
             with contextlib.suppress(Exception):  # what is closed, or cannot be written, is not ours to tell
                 found.flush()
-    gc.freeze()  # or the interpreter would look for cycles among a million objects before it ends
+    gc.freeze()  # or the interpreter would look for cycles among all its objects before it ends
     sys.exit(code)
 
 

@@ -4,12 +4,12 @@ A round's weights lie in Ray's store once, however many clients read them; repli
 the server checks and scores one while others train. A worker process opens the data once and serves any client.
 """
 
-import math
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ class RayGrid(InProcessGrid):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(client_app, clients, [{"in-process": False}] * clients)
-        self._ray, self._most, self._clock = ray, AHEAD * workers, clock
+        self._ray, self._workers, self._clock = ray, workers, clock
         # Never tried again by itself: a private client that is asked twice may spend twice.
         self._remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_remote_answer())
         self._stored_app = ray.put(client_app)
@@ -84,25 +84,30 @@ class RayGrid(InProcessGrid):
     def _answers(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:
         """Yield replies as they come.
 
-        Whoever has not answered ``timeout`` seconds after all before it at its worker had to, is ended, and there is no
-        reply; nobody's time runs before it is sent its message.
+        Whoever has not answered ``timeout`` seconds after a worker was free for it is ended, and there is no reply. Ray
+        takes what it is given in its order, so of the messages under way the oldest are those that workers answer; the
+        time of whoever waits behind a slow one does not run.
         """
-        patience = math.inf if timeout is None else AHEAD * timeout
-        waiting, under_way, sent = deque(messages), dict[Any, Message](), dict[Any, float]()
+        waiting, under_way, begun = deque(messages), dict[Any, Message](), dict[Any, float]()
         stored: dict[int, tuple[ArrayRecord, Any]] = {}
         try:
             while waiting or under_way:
-                while waiting and len(under_way) < self._most:
+                while waiting and len(under_way) < AHEAD * self._workers:
                     message = waiting.popleft()
-                    reference = self._send(message, stored)
-                    under_way[reference], sent[reference] = message, self._clock()
-                left = min(sent[reference] for reference in under_way) + patience - self._clock()
-                done, _ = self._ray.wait(list(under_way), timeout=None if left == math.inf else max(0.0, left))
+                    under_way[self._send(message, stored)] = message
+                answered = list(islice(under_way, self._workers))
+                now = self._clock()
+                oldest = min(begun.setdefault(reference, now) for reference in answered)
+                left = None if timeout is None else max(0.0, oldest + timeout - now)
+                done, _ = self._ray.wait(list(under_way), timeout=left)
                 for reference in done:
                     yield self._reply(reference, under_way.pop(reference))
-                for reference in [one for one in under_way if self._clock() - sent[one] >= patience]:
-                    del under_way[reference]
-                    self._ray.cancel(reference, force=True)
+                if done or timeout is None:  # more replies may have come while this one was scored
+                    continue
+                for reference in answered:
+                    if self._clock() - begun[reference] >= timeout:
+                        del under_way[reference]
+                        self._ray.cancel(reference, force=True)
         finally:
             for reference in under_way:
                 self._ray.cancel(reference, force=True)

@@ -20,7 +20,7 @@ from typing import Any
 from common.code import ROOT
 from common.folder import write_text
 from experiments.bench.page import table
-from experiments.bench.parts import PARTS, check_choice, circumstances
+from experiments.bench.parts import PARTS, check_choice, check_folder, circumstances
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -61,10 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             for part in parts:
                 print(json.dumps(run_part(part, chosen.repeats)))
             return
-        chosen.out.mkdir(parents=True, exist_ok=True)  # told before anything is measured
+        check_folder(parser, "--out", chosen.out)
         failed = [part for part in parts if not _told(part, chosen.repeats, chosen.out)]
-    except OSError as error:
-        parser.error(f"--out {chosen.out}: {error.strerror}; name a folder that can be written")
     except KeyboardInterrupt:
         sys.exit(STOPPED)
     if failed:

@@ -24,7 +24,7 @@ from experiments.bench.growth_axes import AXES, Axis
 from experiments.bench.growth_figures import figure
 from experiments.bench.growth_page import section
 from experiments.bench.one_program import answer
-from experiments.bench.parts import check_choice, circumstances
+from experiments.bench.parts import check_choice, check_folder, circumstances
 from experiments.study.figure_files import figure_bytes
 
 LONG = 15.0
@@ -93,10 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     check_choice(parser, "axis", chosen.axes, AXES, chosen.repeats)
     if chosen.write is not None:
-        try:
-            chosen.write.mkdir(parents=True, exist_ok=True)  # told before anything is measured
-        except OSError as error:
-            parser.error(f"--write {chosen.write}: {error.strerror}; name a folder that can be written")
+        check_folder(parser, "--write", chosen.write)
     console = Console()
     before, started = circumstances(), time.monotonic()
     with tempfile.TemporaryDirectory() as place:

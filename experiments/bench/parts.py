@@ -4,6 +4,7 @@ import os
 from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from common.code import ALL_PACKAGES, code_digest
@@ -31,6 +32,14 @@ def check_choice(parser: ArgumentParser, what: str, names: Sequence[str], known:
         parser.error(f"no {what} {unknown[0]}; choose of {', '.join(known)}")
     if repeats < 1:
         parser.error(f"--repeats {repeats}: must be at least 1")
+
+
+def check_folder(parser: ArgumentParser, option: str, folder: Path) -> None:
+    """Make the folder of the results before anything is measured; end with a sentence where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"{option} {folder}: {error.strerror}; name a folder that can be written")
 
 
 def circumstances() -> dict[str, Any]:

@@ -29,6 +29,14 @@ def test_arrays_come_back_equal(tmp_path: Path) -> None:
     assert all(torch.equal(back[name], arrays[name]) for name in arrays)
 
 
+def test_tensors_that_share_memory_are_written_each_whole(tmp_path: Path) -> None:
+    tied = torch.arange(6.0)
+    arrays = {"a": tied, "b": tied, "rows": tied[:4].view(2, 2), "none": tied[:0], "own": torch.ones(2)}
+    write_arrays(tmp_path / "x", arrays)
+    back = read_arrays(tmp_path / "x")
+    assert all(torch.equal(back[name], arrays[name]) for name in arrays)
+
+
 def test_equal_content_is_equal_bytes_with_metadata_too(tmp_path: Path) -> None:
     metadata = {name: name * 3 for name in "abcdefgh"}
     for number in range(5):

@@ -42,6 +42,7 @@ class StandIn:
         self.options: dict[str, Any] = {}
         self.most, self.now = 0, 0.0
         self.stuck: set[int] = set()  # nodes that never answer
+        self.workers: int | None = None  # how many tasks are worked on at once, in their order; any that is waited for
         self.cancelled: list[StandIn.Reference] = []
 
     def remote(self, **options: Any) -> Callable[[Any], "StandIn.Function"]:
@@ -54,7 +55,8 @@ class StandIn:
 
     def wait(self, references: list[Any], timeout: float | None) -> tuple[list[Any], list[Any]]:
         self.most = max(self.most, len(references))
-        done = [one for one in references if one.given[1].metadata.dst_node_id not in self.stuck][-1:]
+        begun = references[: self.workers]
+        done = [one for one in begun if one.given[1].metadata.dst_node_id not in self.stuck][-1:]
         if not done:
             assert timeout is not None, "it would wait for ever"
             self.now += timeout
@@ -161,7 +163,38 @@ def test_whoever_is_too_slow_is_ended_and_nobody_s_time_runs_before_it_is_asked(
     replies = ask(RayGrid(stand_in, counting(), 6, workers=1, clock=stand_in.clock), [1, 2, 3, 4, 5, 6], timeout=10.0)
     assert sorted(reply.metadata.src_node_id for reply in replies) == [2, 4, 5, 6]
     assert [one.given[1].metadata.dst_node_id for one in stand_in.cancelled] == [1, 3]
-    assert stand_in.now == AHEAD * 10.0  # both wait at the same time
+    assert stand_in.now == 2 * 10.0  # one after the other
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_who_waits_behind_a_slow_client_is_not_ended_with_it(workers: int) -> None:
+    stand_in = StandIn()
+    stand_in.stuck, stand_in.workers = {1}, workers
+    grid = RayGrid(stand_in, counting(), 6, workers=workers, clock=stand_in.clock)
+    replies = ask(grid, [1, 2, 3, 4, 5, 6], timeout=10.0)
+    assert sorted(reply.metadata.src_node_id for reply in replies) == [2, 3, 4, 5, 6]
+    assert [one.given[1].metadata.dst_node_id for one in stand_in.cancelled] == [1]
+    assert stand_in.now == 10.0
+
+
+def test_a_reply_that_came_in_time_counts_however_long_the_server_took_with_another() -> None:
+    stand_in = StandIn()
+    content = RecordDict({"arrays": ArrayRecord({"weights": Array("float32", (1,), "numpy.ndarray", b"1234")})})
+    messages = [Message(content, dst_node_id=node, message_type="train") for node in range(1, 7)]
+    grid = RayGrid(stand_in, counting(), 6, workers=3, clock=stand_in.clock)
+    came = 0
+    for _ in grid.send_and_receive(messages, timeout=10.0):
+        came += 1
+        stand_in.now += 20.0
+    assert (came, stand_in.cancelled) == (6, [])
+
+
+def test_workers_that_are_stuck_are_ended_at_the_same_time() -> None:
+    stand_in = StandIn()
+    stand_in.stuck, stand_in.workers = {1, 2}, 2
+    replies = ask(RayGrid(stand_in, counting(), 4, workers=2, clock=stand_in.clock), [1, 2, 3, 4], timeout=10.0)
+    assert sorted(reply.metadata.src_node_id for reply in replies) == [3, 4]
+    assert stand_in.now == 10.0
 
 
 def test_without_a_limit_whoever_is_slow_is_waited_for() -> None:
