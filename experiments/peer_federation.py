@@ -26,6 +26,7 @@ from peers.simulation import LearnAll, collect, simulate
 from peers.state import State
 from peers.wire import Parcel
 from server.federation import initial_model
+from server.layout import lay_out
 from server.ledgers import ledger_table
 from server.lines import told_score
 from server.manifest import close_manifest, open_manifest
@@ -91,6 +92,7 @@ def run_simulation(
     """
     model = initial_model(experiment, dataset)
     peers = peers_of(experiment, dataset, folder, model)
+    lay_out(model, (dataset.channels, dataset.image_size, dataset.image_size))
     written = list(read_lines(folder.rounds))
     last = time.monotonic()
 

@@ -17,6 +17,7 @@ from common.progress import note, track
 from common.seeds import derive
 from server.aggregation import build_strategy
 from server.hall import Hall
+from server.layout import lay_out
 from server.ledgers import ledger_table
 from server.lines import summary, why
 from server.progress import Progress
@@ -66,6 +67,7 @@ def run_federation(
     strategy = build_strategy(experiment.federation.aggregation, experiment.federation.aggregation_options)
     model = initial_model(experiment, dataset)
     progress = Progress.load(folder) or Progress(0, arrays_of(model))
+    lay_out(model, (dataset.channels, dataset.image_size, dataset.image_size))
     run = secrets.token_hex(8)
     attendance = Attendance(grid, experiment, dataset, run, identities=identities, clock=clock, sleep=sleep)
     hall = Hall(folder, grid, strategy, attendance, experiment, dataset, model, run)
