@@ -51,8 +51,8 @@ def laid_out(*models: nn.Module, image: Tensor) -> Iterator[None]:
                 _put_back(parameters, kept, paddings)
             trimmed = [parameter.data for parameter in parameters]
             for parameter in parameters:
-                if parameter.ndim == 4:
-                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+                if parameter.ndim == 4:  # not ``contiguous``: kernels over one channel are that in either layout
+                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
             for convolution in grey:
                 vars(convolution)["forward"] = partial(convolved, convolution)
             if not _all_same(answers, pair):
@@ -80,13 +80,13 @@ def _windows(model: nn.Module, images: Tensor) -> dict[nn.Conv2d, Window]:
     """Return the convolutions that can be trimmed, each with what is left of its kernel."""
     sizes: dict[nn.Conv2d, set[tuple[int, ...]]] = {}
 
-    def note(module: nn.Module, given: Any, output: Tensor) -> None:
+    def note(module: nn.Module, given: Any, output: Any) -> None:
         assert isinstance(module, nn.Conv2d)
-        if given:  # not where it came by keyword
+        if given and isinstance(output, Tensor):  # not where it came by keyword, or a hook makes it something else
             sizes.setdefault(module, set()).add((*given[0].shape[-2:], *output.shape[-2:]))
 
-    # A subclass may use its weight as it likes; one that is no parameter would not be put back.
-    plain = (module for module in model.modules() if type(module) is nn.Conv2d)
+    # A subclass or a forward of its own may use a weight as it likes; one that is no parameter would not be put back.
+    plain = (module for module in model.modules() if type(module) is nn.Conv2d and "forward" not in vars(module))
     handles = [module.register_forward_hook(note) for module in plain if isinstance(module.weight, nn.Parameter)]
     try:
         with torch.no_grad():
