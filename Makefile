@@ -35,7 +35,7 @@ format: $(VENV)/.installed-dev  ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side in one run (about an hour)
+bench: $(VENV)/.installed-dev  ## speed, as ratios taken side by side (about 90 minutes; p2pfl, 1.7 GB, goes into build/p2pfl)
 	$(RUN_ENV) $(BIN)/python -m experiments.bench
 	$(RUN_ENV) $(BIN)/python -m experiments.bench.growth --write build/bench
 	$(RUN_ENV) $(BIN)/python -m experiments.bench.peers

@@ -24,10 +24,14 @@ def quantized_engine() -> str:
     return wanted if wanted in torch.backends.quantized.supported_engines else ""
 
 
+DOT_PRODUCTS = ("avx512_vnni", "avx_vnni", "dot", "i8mm")
+"""What torch calls 8-bit dot products: VNNI on x86; on ARM ``asimddp`` (each Apple chip has it) and ``i8mm``."""
+
+
 @functools.cache
 def has_vnni() -> bool:
-    """Tell whether the processor multiplies and sums 8-bit numbers in 32 bits in one step (Intel's VNNI)."""
-    return any(torch.cpu.get_capabilities().get(name, False) for name in ("avx512_vnni", "avx_vnni"))
+    """Tell whether the processor multiplies and sums 8-bit numbers in 32 bits in one step (VNNI, or ARM's own)."""
+    return any(torch.cpu.get_capabilities().get(name, False) for name in DOT_PRODUCTS)
 
 
 @functools.cache

@@ -37,6 +37,7 @@ from experiments.bench.subjects import description, one_thread
 from experiments.inprocess import InProcessGrid
 from server.app import serve
 from server.federation import initial_model
+from server.layout import lay_out
 from server.marks import marks_of
 
 PUBLIC = 24
@@ -47,8 +48,6 @@ FEW = ((64, 8), (400, 16))
 """Images of each of two clients, and the width of their network: next to no training, and some seconds of it."""
 FLOWER_SIDE = "flower"
 STARTED = "until its first client trains"
-SLOW = 3
-"""Repeats, at most, of what takes a minute."""
 OURS = (
     "import logging, sys; logging.getLogger('flwr').setLevel(logging.ERROR); from pathlib import Path;"
     "from common.config import load; from common.data import prepare; from experiments.run import train;"
@@ -76,13 +75,13 @@ def find(repeats: int) -> list[Finding]:
     one_thread()
     findings: list[Finding] = []
     for clients, images in AGAINST_TRAINING:
-        findings += against_training(clients, images, repeats if clients == 2 else min(repeats, SLOW))
-    findings += start(min(repeats, SLOW))
+        findings += against_training(clients, images, repeats)
+    findings += start(repeats)
     many = described(100, 8, rounds=20, model__width=8)
     for images, width in FEW:
         few = described(2, images, rounds=3, model__width=width)
-        findings += against_flower(few, ("inprocess",), min(repeats, SLOW), times_as_fast(4.0))
-    findings += against_flower(many, ("ray", "inprocess"), 1, times_as_fast(1.0))
+        findings += against_flower(few, ("inprocess",), repeats, times_as_fast(4.0))
+    findings += against_flower(many, ("ray", "inprocess"), 1, times_as_fast(1.0))  # each side takes most of a minute
     return findings
 
 
@@ -154,7 +153,7 @@ def against_flower(experiment: Experiment, runners: Sequence[str], repeats: int,
             f"{clients} clients × {rounds} rounds, runner {runner}, {images} images each, width {width}, start to end"
         )
         against = "Flower's Ray simulation, plain FedAvg, without checks and scores"
-        note = differ if most else "equal models"
+        note = (differ if most else "equal models") + ("; measured once" if repeats == 1 else "")
         findings.append(Finding(path, against, "wall s", walls[runner], walls[FLOWER_SIDE], target, note))
     return findings
 
@@ -216,5 +215,6 @@ def bare(experiment: Experiment, dataset: Dataset) -> None:
 def scores(experiment: Experiment, dataset: Dataset) -> None:
     """Score as often as the server does: each update, and each round's aggregate."""
     model = initial_model(experiment, dataset)
+    lay_out(model, (dataset.channels, dataset.image_size, dataset.image_size))
     for _ in range(experiment.federation.rounds * (len(experiment.roster()) + 1)):
         marks_of(model, dataset.public.images, dataset.public.labels)

@@ -54,7 +54,7 @@ class Finding:
         other: as many of the other side; empty where nothing is compared.
         target: what was to be reached; None: a fact.
         note: what a reader must know, such as ``equal models``.
-        equal: whether both sides came to the same results; where not, nothing is reached.
+        equal: whether both sides came to the same results, and ours left no traces; where not, nothing is reached.
     """
 
     path: str

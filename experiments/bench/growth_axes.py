@@ -17,10 +17,12 @@ class Unit:
     Attributes:
         label: with the unit of measure, such as ``CPU ms a local update``.
         size: how much of the whole cost (seconds, bytes) is one of these, at a place of the axis.
+        of: what has that cost, such as ``local update``; empty: the whole.
     """
 
     label: str
     size: Callable[[int], float]
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ CLIENTS = Axis(
     (2, 4, 8, 16, 32, 64, 128, 256, 512, 1000),
     64,
     lambda clients: _federation(clients=clients, images=16 * clients, width=4, rounds=3),
-    Unit("CPU ms a local update", lambda clients: 3 * clients / 1e3),
-    Unit("KiB a client", lambda clients: 1024.0 * clients),
+    Unit("CPU ms a local update", lambda clients: 3 * clients / 1e3, "local update"),
+    Unit("KiB a client", lambda clients: 1024.0 * clients, "client"),
 )
 IMAGES = Axis(
     "images",
@@ -76,8 +78,8 @@ IMAGES = Axis(
     (100, 316, 1_000, 3_162, 10_000, 31_623, 100_000),
     3_162,
     lambda images: _federation(clients=2, images=images, width=4, rounds=1),
-    Unit("CPU ms an image", lambda images: images / 1e3),
-    Unit("KiB an image", lambda images: 1024.0 * images),
+    Unit("CPU ms an image", lambda images: images / 1e3, "image"),
+    Unit("KiB an image", lambda images: 1024.0 * images, "image"),
 )
 WIDTH = Axis(
     "width",
@@ -86,7 +88,7 @@ WIDTH = Axis(
     (8, 16, 32, 64),
     32,
     lambda width: _federation(clients=2, images=256, width=width, rounds=1),
-    Unit("CPU ms an image", lambda _: 256 / 1e3),
+    Unit("CPU ms an image", lambda _: 256 / 1e3, "image"),
     Unit("MiB, the whole", lambda _: 2.0**20),
 )
 ROUNDS = Axis(
@@ -96,7 +98,7 @@ ROUNDS = Axis(
     (3, 10, 30, 100),
     30,
     lambda rounds: _federation(clients=4, images=64, width=4, rounds=rounds),
-    Unit("CPU ms a round", lambda rounds: rounds / 1e3),
-    Unit("KiB a round", lambda rounds: 1024.0 * rounds),
+    Unit("CPU ms a round", lambda rounds: rounds / 1e3, "round"),
+    Unit("KiB a round", lambda rounds: 1024.0 * rounds, "round"),
 )
 AXES = {axis.name: axis for axis in (CLIENTS, IMAGES, WIDTH, ROUNDS)}

@@ -1,4 +1,4 @@
-"""How cost grows, drawn: time and memory of a unit along an axis, with what was fitted to them."""
+"""How cost grows, drawn: time and memory of each local update, client … along an axis, with what was fitted to them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from matplotlib.ticker import LogLocator
 
 from experiments.bench.growth_axes import Axis
 from experiments.bench.growth_fit import UPPER, cost
-from experiments.bench.growth_series import Series, series
+from experiments.bench.growth_series import Series, growing, in_words, series
 from experiments.drawing import FP32, INK, INT8, MUTED, styled
 
 NARROW, FEW = 3, 30
@@ -24,10 +24,10 @@ def figure(axis: Axis, points: Sequence[Mapping[str, Any]]) -> Figure:
         axis: which.
         points: as ``growth.json`` has them.
     """
+    time, memory = series(axis, points)
     with styled():
-        told = f"CPU time and memory of a unit by {axis.label}; {axis.fixed}"
-        drawn = Figure(figsize=(7.6, 3.7), layout="constrained", label=told)
-        for axes, one, colour in zip(drawn.subplots(1, 2), series(axis, points), (FP32, INT8), strict=True):
+        drawn = Figure(figsize=(7.6, 3.7), layout="constrained", label=f"{in_words(axis, time, memory)}; {axis.fixed}")
+        for axes, one, colour in zip(drawn.subplots(1, 2), (time, memory), (FP32, INT8), strict=True):
             _draw(axes, one, colour)
             axes.set(xlabel=axis.label, ylabel=one.unit.label)
     return drawn
@@ -41,10 +41,10 @@ def _draw(axes: Axes, one: Series, colour: str) -> None:
     axes.errorbar(x, middle, [middle - low, high - middle], color=colour, marker="o", linestyle="", label="measured")
     fine = np.geomspace(x[0], x[-1], 100)
     made = [cost(one.terms, size) / one.unit.size(size) for size in fine]
-    axes.plot(fine, made, color=MUTED, linewidth=0.9, label=f"whole: {one.words()}")
+    axes.plot(fine, made, color=MUTED, linewidth=0.9, label=f"the whole: {one.words()}")
     factor, power = one.law
     upper = x[-UPPER:]
-    label = f"∝ x^{power:.2f} at the end".replace("-", "−")
+    label = f"{f'each {one.unit.of}' if one.unit.of else 'the whole'} {growing(power)} at the end"
     axes.plot(upper, factor * upper**power, color=INK, linewidth=1.4, linestyle=(0, (3, 2)), label=label)
     for bend in one.bends:
         axes.axvline(bend, color=MUTED, linewidth=0.7, linestyle=":")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.bench.growth_axes import AXES, Axis
-from experiments.bench.growth_series import series
+from experiments.bench.growth_series import Series, growing, in_words, plain, series
 from experiments.bench.markdown import head, line, spread
 
 
@@ -22,7 +22,8 @@ def axis_section(axis: Axis, points: Sequence[Mapping[str, Any]], figures: str) 
     """Return one axis's figure, table and fits."""
     time, memory = series(axis, points)
     title = axis.label[0].upper() + axis.label[1:]
-    text = f"#### {title}\n\n{axis.fixed}.\n\n![{axis.label}]({figures}/growth-{axis.name}.svg)\n\n"
+    shown = f"![{in_words(axis, time, memory)}]({figures}/growth-{axis.name}.svg)"
+    text = f"#### {title}\n\n{axis.fixed}; x: {axis.label}.\n\n{shown}\n\n"
     text += head(
         (
             axis.label,
@@ -45,11 +46,14 @@ def axis_section(axis: Axis, points: Sequence[Mapping[str, Any]], figures: str) 
             f"{point['prepared']['cpu']:.3g}",
         )
         text += line((f"{point['x']:,}", *cells))
-    for name, one in (("CPU", time), ("Memory", memory)):
-        bends = ", ".join(f"{bend:,.3g}" for bend in one.bends)
-        text += (
-            f"\n{name}: a unit ∝ x^{one.law[1]:.2f} over the last three; the whole is {one.words()}"
-            + (f", so it bends at {bends}" if bends else "")
-            + ".\n"
-        )
-    return text
+    return text + "".join(f"\n{_fitted(name, one)}\n" for name, one in (("CPU time", time), ("Memory", memory)))
+
+
+def _fitted(name: str, one: Series) -> str:
+    """Return what was fitted to a cost, as a sentence."""
+    each = f", that of each {one.unit.of} {growing(one.law[1])}" if one.unit.of else ""
+    bends = ", ".join(plain(bend) for bend in one.bends)
+    return (
+        f"{name}, over the last three sizes: the whole {growing(one.power)}{each}. Over all sizes the whole is about "
+        f"{one.words()}" + (f", so it bends at x = {bends}." if bends else ".")
+    )

@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from experiments.bench.growth_axes import Axis, Unit
-from experiments.bench.growth_fit import UPPER, bends, power_law, terms
+from experiments.bench.growth_fit import UPPER, bends, exponent, power_law, terms
 
 SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"), (1e-12, "ps"))
 BYTES = ((2.0**20, "MiB"), (2.0**10, "KiB"), (1.0, "B"))
@@ -42,10 +42,19 @@ class Series:
         points = [(float(size), median(values)) for size, values in zip(self.sizes, self.a_unit, strict=True)]
         return power_law(points[-UPPER:])
 
+    @property
+    def power(self) -> float:
+        """k of the whole cost c xᵏ, fitted likewise."""
+        return exponent(self._medians[-UPPER:])
+
     @cached_property
     def terms(self) -> dict[int, float]:
         """What the whole cost is made of, by power of the size."""
-        return terms([(float(size), median(values)) for size, values in zip(self.sizes, self.whole, strict=True)])
+        return terms(self._medians)
+
+    @property
+    def _medians(self) -> list[tuple[float, float]]:
+        return [(float(size), median(values)) for size, values in zip(self.sizes, self.whole, strict=True)]
 
     @property
     def bends(self) -> list[float]:
@@ -74,6 +83,25 @@ def series(axis: Axis, points: Sequence[Mapping[str, Any]]) -> tuple[Series, Ser
     return Series(axis.time, SECONDS, sizes, whole("cpu", 1e-6)), Series(
         axis.memory, BYTES, sizes, whole("memory", 4096)
     )
+
+
+def in_words(axis: Axis, time: Series, memory: Series) -> str:
+    """Return what a figure of both shows, in a sentence for those who do not see it."""
+    (first, last), (less, more) = ([plain(median(one.a_unit[at])) for at in (0, -1)] for one in (time, memory))
+    return (
+        f"By {axis.label}, {time.sizes[0]:,} to {time.sizes[-1]:,}. {time.unit.label}: {first} to {last}. "
+        f"{memory.unit.label}: {less} to {more}"
+    )
+
+
+def plain(value: float) -> str:
+    """Return a number to three digits, without an exponent below a million: ``17,600``."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
+def growing(power: float) -> str:
+    """Return how something grows: ``∝ x^−0.44``."""
+    return f"∝ x^{power:.2f}".replace("-", "−")
 
 
 def amount(value: float, scale: Scale) -> str:

@@ -57,7 +57,7 @@ def findings(name: str, width: int, repeats: int, target: Any = None, *, seconds
     found = [
         Finding(f"int8, {network}, saved", "", "% of the bytes", [100 * told[0]["size_reduction"]], [], target, sizes)
     ]
-    here = "with VNNI" if has_vnni() else "no 8-bit dot product (VNNI) here"
+    here = f"{'an' if has_vnni() else 'no'} 8-bit dot product here"
     for size in told[0]["repeats"]:
         for ours, other in PAIRS:
             first, second = ([one["latency_ms"][side][size] for one in told] for side in (ours, other))

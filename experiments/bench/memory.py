@@ -8,15 +8,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from flwr.app import Message
 
 from attacks.craft import craft
 from clients.app import app as client_app
 from clients.holding import simulated_holding
+from common.allocator import hand_back
 from common.code import ROOT
 from common.config import Experiment
 from common.data import prepare
@@ -34,12 +37,17 @@ from server.federation import initial_model
 CLIENTS = (2, 8, 32)
 IMAGES = 256
 """Of all clients together, whatever their number."""
+FEW_AND_MORE = (2, 8)
+"""Clients, where each brings images of its own."""
+EACH = 160
+"""Images of each of those: several times as many bytes as its model and its optimiser, so that a copy would show."""
 READ_IMAGES = 1024
 """Of all processes that read; so many that a process's own few hundred KiB of numbers are little beside them."""
 READERS = (2, 4)
 """Processes that hold the same data at once."""
 MIB = 2**20
 FEDERATION = "import sys; from experiments.bench.memory import federation; federation(int(sys.argv[1]))"
+HELD = "import sys; from experiments.bench.memory import held; held(*map(int, sys.argv[1:]))"
 WORKS = {
     "training": "training, ResNet-9 width 16, 400 images",
     "pgd": "full PGD-10, ResNet-9 width 16, 128 images",
@@ -70,7 +78,8 @@ def find(repeats: int) -> list[Finding]:
             [state] * repeats,
             times_the_cost(1.1),
             f"the model alone is {weights:.3g} MiB; peaks beyond the start: {told}; {IMAGES} images in all",
-        )
+        ),
+        once_for_all(repeats),
     ]
     read_by_all = prepare(described(READERS[0], READ_IMAGES).data)
     splits = (read_by_all.train, read_by_all.public, read_by_all.test)
@@ -93,6 +102,32 @@ def find(repeats: int) -> list[Finding]:
             path = "a client's process before it reads, its own memory"
             findings.append(Finding(path, "", "MiB", own, [], None, "what it has imported"))
     return findings + kept(repeats)
+
+
+def once_for_all(repeats: int) -> Finding:
+    """Measure what a process holds more for each further client, who brings images that are large beside its model.
+
+    Only memory of the process's own counts, which is what a copy of images takes; pages of mapped files do not, which
+    the system can take back and other processes share.
+    """
+    (few, more), experiment = FEW_AND_MORE, with_images_of_their_own(FEW_AND_MORE[0], EACH)
+    dataset = prepare(experiment.data)
+    prepare(with_images_of_their_own(more, EACH).data)  # or the drawing would count
+    weights = sum(array.nbytes for array in arrays_of(initial_model(experiment, dataset)).values()) / MIB
+    state, images = weights + optimizer_bytes(experiment) / MIB, dataset.train.images.nbytes / few / MIB
+    growth = []
+    for _ in range(repeats):
+        least, most = (_in_a_process(HELD, clients, EACH) / MIB for clients in (few, more))
+        growth.append((most - least) / (more - few))
+    return Finding(
+        f"in process, {few} to {more} clients with {images:.3g} MiB of images each: growth of its own memory with each",
+        "its model and its optimiser",
+        "MiB",
+        growth,
+        [state] * repeats,
+        times_the_cost(1.1),
+        f"the model alone is {weights:.3g} MiB; anonymous memory after each training, mapped files do not count",
+    )
 
 
 def kept(repeats: int) -> list[Finding]:
@@ -142,6 +177,11 @@ def described(clients: int, images: int = IMAGES) -> Experiment:
     )
 
 
+def with_images_of_their_own(clients: int, each: int) -> Experiment:
+    """Return a federation of clients with so many images each, and a model that is small beside those."""
+    return described(clients, clients * each).change({"model.width": 8, "training.batch_size": 16})
+
+
 def optimizer_bytes(experiment: Experiment) -> int:
     """Return the bytes of an optimiser's state after a step."""
     dataset = prepare(experiment.data)
@@ -155,8 +195,13 @@ def optimizer_bytes(experiment: Experiment) -> int:
 
 def peak_of(clients: int) -> int:
     """Return by how many bytes a fresh process grew at most while it ran the federation in process."""
+    return _in_a_process(FEDERATION, clients)
+
+
+def _in_a_process(code: str, *words: int) -> int:
+    """Return the number that a fresh process prints last."""
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", FEDERATION, str(clients)]
+    command = [sys.executable, "-c", code, *map(str, words)]
     ended = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     return int(ended.stdout.splitlines()[-1])
 
@@ -172,6 +217,33 @@ def federation(clients: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         serve(grid, experiment, dataset, RunFolder(Path(folder)))
     print(_of("status", "VmHWM") - before)
+
+
+def held(clients: int, each: int) -> None:
+    """Run a federation of clients with so many images each here; print what this process then has of its own, at most.
+
+    After each training, when all copies that clients keep are there, and what the training freed is not.
+    """
+    one_thread()
+    experiment, grid = with_images_of_their_own(clients, each), _WeighedGrid(client_app, clients)
+    hand_back()
+    before = _of("status", "RssAnon")
+    dataset = prepare(experiment.data)
+    with tempfile.TemporaryDirectory() as folder:
+        serve(grid, experiment, dataset, RunFolder(Path(folder)))
+    print(grid.most - before)
+
+
+class _WeighedGrid(InProcessGrid):
+    """Notes the most that this process has of its own when a reply has come."""
+
+    most = 0
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterator[Message]:
+        for reply in super().send_and_receive(messages, timeout=timeout):
+            hand_back()
+            self.most = max(self.most, _of("status", "RssAnon"))
+            yield reply
 
 
 def readers_of(count: int) -> tuple[int, int]:

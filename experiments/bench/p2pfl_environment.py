@@ -11,6 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 PLACE = ROOT / "build" / "p2pfl"
 """Where it is kept; ``make clean`` removes it."""
 VERSION = "0.4.4"
+SIZE = "1.7 GB"
+"""Of the environment."""
 PATIENCE = 1800.0
 """Seconds that an installation may take."""
 NEEDS = (
@@ -28,7 +30,7 @@ _MARK = ".installed"
 
 
 def p2pfl_python(place: Path = PLACE) -> Path:
-    """Return the Python that has p2pfl; install it if need be, which takes minutes and 1.7 GB.
+    """Return the Python that has p2pfl; install it if need be, which takes minutes and 1.7 GB, and say so before.
 
     torch and torchvision are those of this environment, so that both sides of a comparison compute with the same.
 
@@ -39,6 +41,9 @@ def p2pfl_python(place: Path = PLACE) -> Path:
     mark = place / _MARK
     if mark.exists() and mark.read_text(encoding="utf-8") == wanted:
         return python
+    print(
+        f"p2pfl {VERSION} is installed now, in {place}: about {SIZE}, some minutes; --no-p2pfl does without", flush=True
+    )
     for command in ([sys.executable, "-m", "venv", str(place)], [str(python), "-m", "pip", "install", "-q", *_needs()]):
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)

@@ -33,7 +33,7 @@ from common.data import normalisation, partition, prepare
 from common.errors import UserError
 from experiments.bench.one_federation import FLOWER, Cost
 from experiments.bench.one_program import PATIENCE, answer
-from experiments.bench.p2pfl_environment import VERSION, p2pfl_python
+from experiments.bench.p2pfl_environment import SIZE, VERSION, p2pfl_python
 from server.federation import initial_model
 from server.provenance import machine
 
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--growth", type=int, nargs="*", default=[4, 8, 16, 32, 64], help="numbers of peers")
     parser.add_argument("--at-once", type=int, default=64, help="peers of the comparison with Ray; 0 leaves it out")
     parser.add_argument("--no-processes", action="store_true", help="leave real processes out")
-    parser.add_argument("--no-p2pfl", action="store_true", help="leave p2pfl out, which is installed else (1.7 GB)")
+    parser.add_argument("--no-p2pfl", action="store_true", help=f"leave p2pfl out, which is installed else ({SIZE})")
     parser.add_argument("--p2pfl", type=Path, help="Python of an environment that has p2pfl")
     chosen = parser.parse_args(arguments)
     if chosen.rounds < 3:

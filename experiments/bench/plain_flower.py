@@ -2,7 +2,7 @@
 
 It trains a description's federation on Flower's Ray engine and writes the final weights. The clients train as ours do,
 on the same records, from the same weights and seeds; there are no checks, scores, ledgers or checkpoints. Each actor
-opens the data once.
+opens the data, splits them and makes its network once, as our workers do.
 """
 
 import functools
@@ -10,17 +10,19 @@ import logging
 import os
 from pathlib import Path
 
+import numpy as np
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 from flwr.simulation import run_simulation
+from numpy.typing import NDArray
+from torch import nn
 
 from common.code import ROOT
 from common.config import Experiment, load
-from common.data import partition, prepare
+from common.data import Split, partition, prepare
 from common.folder import write_arrays
-from common.records import Records
 from common.seeds import derive
 from common.threads import torch_threads
 from common.training import train
@@ -31,25 +33,22 @@ FILE = "file"
 
 
 @functools.lru_cache(maxsize=1)
-def _experiment(file: str) -> Experiment:
-    return load(file)
-
-
-@functools.lru_cache(maxsize=1)
-def _held(file: str, number: int) -> Records:
-    experiment = _experiment(file)
-    split = prepare(experiment.data).train
-    return split.records(partition(split.strata, len(experiment.roster()), experiment.data)[number])
+def _opened(file: str) -> tuple[Experiment, Split, tuple[NDArray[np.int64], ...], nn.Module]:
+    """Return the description, its training images, which of them each client holds, and a network."""
+    experiment = load(file)
+    dataset = prepare(experiment.data)
+    shares = partition(dataset.train.strata, len(experiment.roster()), experiment.data)
+    return experiment, dataset.train, tuple(shares), initial_model(experiment, dataset)
 
 
 def train_one_round(message: Message, context: Context) -> Message:
     """Train for one round and return the weights."""
     config = message.content.config_records["config"]
-    file, number, server_round = str(config[FILE]), int(context.node_config["partition-id"]), config["server-round"]
-    experiment, records = _experiment(file), _held(file, number)
-    model = initial_model(experiment, prepare(experiment.data))
+    number, server_round = int(context.node_config["partition-id"]), int(str(config["server-round"]))
+    experiment, images, shares, model = _opened(str(config[FILE]))
+    records = images.records(shares[number])
     model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
-    seed = derive(experiment.seed, "client", number, "round", int(str(server_round)), "training")
+    seed = derive(experiment.seed, "client", number, "round", server_round, "training")
     with torch_threads(1):
         metrics = train(model, records, experiment.training, seed=seed)
     told = MetricRecord({**metrics, "num-examples": len(records)})

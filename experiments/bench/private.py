@@ -69,7 +69,7 @@ CASES = (
 def find(repeats: int) -> list[Finding]:
     """Compare the steps of all cases, then their memory."""
     one_thread()
-    return [finding for case in CASES for finding in (*steps(case, repeats), *memory(case))]
+    return [finding for case in CASES for finding in (*steps(case, repeats), *memory(case, repeats))]
 
 
 def steps(case: Case, repeats: int) -> list[Finding]:
@@ -88,16 +88,19 @@ def steps(case: Case, repeats: int) -> list[Finding]:
     ]
 
 
-def memory(case: Case) -> list[Finding]:
+def memory(case: Case, repeats: int) -> list[Finding]:
     """Compare how far the peak of memory grows in two steps, with plain SGD and where there is a target with NAdam."""
     smaller = times_as_fast(case.smaller) if case.smaller else None
     found = []
     for training in (SGD, NADAM) if smaller else (SGD,):
-        grown = {side: _grown(case, side, training) for side in SIDES}
+        grown: dict[str, list[float]] = {side: [] for side in SIDES}
+        for _ in range(repeats):
+            for side in SIDES:
+                grown[side].append(_grown(case, side, training))
         path = f"peak memory of DP-SGD steps with {training.optimizer}, {case.path}, {case.records} records"
         found += [
-            Finding(path, "Opacus' hooks", "MiB", [grown["ours"]], [grown["opacus"]], smaller),
-            Finding(path, "the step without privacy", "MiB", [grown["ours"]], [grown["plain"]]),
+            Finding(path, "Opacus' hooks", "MiB", grown["ours"], grown["opacus"], smaller),
+            Finding(path, "the step without privacy", "MiB", grown["ours"], grown["plain"]),
         ]
     return found
 

@@ -25,6 +25,7 @@ CELLS, ONE_BY_ONE = 20, 3
 """Cells of the study, and so many of them one by one with ``flwr run``, too."""
 PATIENCE = 1800.0
 """Seconds that one ``flwr run`` may take."""
+ONCE = "measured once"
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,13 @@ def findings(busy: Busy, seconds: list[float], *, equal: bool) -> list[Finding]:
     path = f"a study of {cells} equal federations"
     inner, whole = f"{path}, from the first cell to the last", f"{path}, with the start of Ray"
     models = "equal models" if equal else "DIFFERENT models, or one is missing"
+    idle = busy.wall - busy.working
     each = f"a cell takes {median(one.seconds for one in busy.outcomes):.3g} s in its worker"
     return [
-        Finding(inner, "", f"{share} computing", [busy.computing(busy.working)], [], at_least(0.9)),
-        Finding(inner, "", f"{share} with a cell", [busy.occupied(busy.working)], []),
-        Finding(whole, "", f"{share} computing", [busy.computing(busy.wall)], []),
-        Finding(whole, "", "wall s", [busy.wall], [], None, f"of them {busy.wall - busy.working:.3g} s no cell ran"),
+        Finding(inner, "", f"{share} computing", [busy.computing(busy.working)], [], at_least(0.9), ONCE),
+        Finding(inner, "", f"{share} with a cell", [busy.occupied(busy.working)], [], None, ONCE),
+        Finding(whole, "", f"{share} computing", [busy.computing(busy.wall)], [], None, ONCE),
+        Finding(whole, "", "wall s", [busy.wall], [], None, f"of them {idle:.3g} s no cell ran; {ONCE}"),
         Finding(
             f"{path}, a cell",
             "one by one with flwr run",
@@ -162,7 +164,7 @@ def findings(busy: Busy, seconds: list[float], *, equal: bool) -> list[Finding]:
             [busy.wall / cells] * len(seconds),
             seconds,
             times_as_fast(5.0),
-            f"{models}; {each}",
+            f"{models}; {each}; the study {ONCE}, {len(seconds)} of its cells with flwr run",
             equal,
         ),
     ]

@@ -1,5 +1,6 @@
 """What the bench of federations compares is the same work."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from common.data import prepare
 from common.folder import read_arrays
 from common.records import Records
 from experiments.bench import federation as bench
-from experiments.bench.findings import Taken, at_most, times_as_fast, times_the_cost
+from experiments.bench.findings import Finding, Taken, Target, at_most, times_as_fast, times_the_cost
 
 
 def tiny(clients: int = 2) -> Experiment:
@@ -69,8 +70,34 @@ def test_all_comparisons_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     (against_flower,) = bench.against_flower(made, ["inprocess"], 2, times_as_fast(4.0))
     assert against_flower.values() == [5.0, 5.0]
     assert against_flower.note == "equal models"
+    (once,) = bench.against_flower(made, ["inprocess"], 1, times_as_fast(4.0))
+    assert once.note == "equal models; measured once"
     (start,) = bench.start(2)
     assert (start.ours, start.target) == ([-4.0, -4.0], at_most(2.5))
+
+
+def test_what_takes_most_of_a_minute_is_measured_once_and_the_rest_as_often_as_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[tuple[object, int]] = []
+
+    def against_training(clients: int, images: int, repeats: int) -> list[Finding]:
+        asked.append(((clients, images), repeats))
+        return []
+
+    def against_flower(experiment: Experiment, runners: Sequence[str], repeats: int, target: Target) -> list[Finding]:
+        asked.append((len(experiment.roster()), repeats))
+        return []
+
+    def start(repeats: int) -> list[Finding]:
+        asked.append(("start", repeats))
+        return []
+
+    for stand_in in (against_training, against_flower, start):
+        monkeypatch.setattr(bench, stand_in.__name__, stand_in)
+    monkeypatch.setattr(bench, "one_thread", lambda: None)
+    bench.find(5)
+    assert asked == [((2, 1000), 5), ((20, 400), 5), ("start", 5), (2, 5), (2, 5), (100, 1)]
 
 
 @pytest.mark.processes

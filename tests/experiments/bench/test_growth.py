@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from common.code import ROOT
 from experiments.bench import growth as bench
 from experiments.bench import growth_point
 from experiments.bench.growth import main, measured, write
@@ -17,7 +18,8 @@ from experiments.bench.growth_axes import AXES, CLIENTS, IMAGES, ROUNDS, WIDTH
 from experiments.bench.growth_figures import figure
 from experiments.bench.growth_fit import bends, cost, exponent, power_law, terms
 from experiments.bench.growth_page import section
-from experiments.bench.growth_series import BYTES, SECONDS, amount, series
+from experiments.bench.growth_series import BYTES, SECONDS, amount, growing, in_words, plain, series
+from experiments.bench.page import KEPT
 
 SIZES = [2.0, 4.0, 8.0, 32.0, 128.0, 1000.0]
 
@@ -89,6 +91,40 @@ def test_a_unit_is_a_share_of_the_whole() -> None:
 def test_the_exponent_is_that_of_the_upper_three() -> None:
     time, memory = series(ROUNDS, points((2, 4, 10_000, 100_000, 1_000_000), 0.3))
     assert (time.law[1], memory.law[1]) == pytest.approx((0, 0), abs=0.001)
+
+
+def test_the_whole_grows_by_one_power_more_than_each_where_there_is_more_of_each() -> None:
+    for axis, more in ((CLIENTS, 1), (IMAGES, 1), (ROUNDS, 1), (WIDTH, 0)):
+        for one in series(axis, points((2, 4, 8, 50, 100), 0.3)):
+            assert one.power == pytest.approx(one.law[1] + (more if one.unit.of else 0))
+    time, _ = series(CLIENTS, [{"x": x, "runs": [{"cpu": x**1.5, "memory": 2**20}]} for x in (2, 4, 8, 16)])
+    assert time.power == pytest.approx(1.5)
+
+
+def test_numbers_in_sentences_have_three_digits_and_few_exponents() -> None:
+    assert [plain(value) for value in (17_649.0, 121.4, 0.21749, 36_012.0)] == ["17,600", "121", "0.217", "36,000"]
+    assert [growing(power) for power in (1.066, -0.436, 0.0)] == ["∝ x^1.07", "∝ x^−0.44", "∝ x^0.00"]
+
+
+def test_a_figure_is_told_to_those_who_do_not_see_it() -> None:
+    measured = points((2, 4, 8, 16, 1000), 0.3)
+    words = in_words(CLIENTS, *series(CLIENTS, measured))
+    assert words == "By clients, 2 to 1,000. CPU ms a local update: 500 to 101. KiB a client: 5,120 to 1,030"
+    assert figure(CLIENTS, measured).get_label() == f"{words}; {CLIENTS.fixed}"
+    drawn = figure(CLIENTS, points((8, 16, 32), 0.3))
+    assert [text.get_text() for text in drawn.axes[0].get_legend().get_texts()] == [
+        "the whole: 2.4 s + 300 ms · x", "each local update ∝ x^−0.34 at the end", "measured"
+    ]  # fmt: skip
+    assert f"![{words}](here/growth-clients.svg)" in section({"clients": measured}, "here")
+
+
+def test_the_published_figures_are_of_the_published_numbers() -> None:
+    folder = ROOT / "docs" / KEPT
+    if not (folder / "growth.json").exists():
+        pytest.skip("growth is not published yet")
+    for name, told in json.loads((folder / "growth.json").read_text())["axes"].items():
+        label = figure(AXES[name], told).get_label()
+        assert f"<title>{label}</title>" in (folder / f"growth-{name}.svg").read_text(encoding="utf-8")
 
 
 def test_memory_that_does_not_grow_can_be_drawn() -> None:
@@ -204,12 +240,16 @@ def test_what_was_measured_is_written_drawn_and_told(tmp_path: Path) -> None:
     for name in axes:
         assert (tmp_path / f"growth-{name}.svg").read_text().lstrip().startswith("<?xml")
     text = section(axes, "figures/performance")
-    assert "![clients](figures/performance/growth-clients.svg)" in text
     assert (
         "| 16 | 7.2 (6.55–7.92) | 9 (9–9) | 150 (136–165) | 24 (21.8–26.4) | 1.54e+03 (1.4e+03–1.69e+03) | 0.25 |"
         in text
     )
-    assert "the whole is 2.4 s + 300 ms · x, so it bends at 8." in text
+    assert "16 images each, ResNet-9 of width 4, 3 rounds, in process; x: clients." in text
+    assert (
+        "\nCPU time, over the last three sizes: the whole ∝ x^0.50, that of each local update ∝ x^−0.50. "
+        "Over all sizes the whole is about 2.4 s + 300 ms · x, so it bends at x = 8.\n"
+    ) in text
+    assert "\nMemory, over the last three sizes: the whole ∝ x^0.79. Over all sizes" in text
 
 
 def test_mistakes_are_told(capsys: pytest.CaptureFixture[str]) -> None:

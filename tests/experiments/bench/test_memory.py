@@ -58,6 +58,56 @@ def test_a_process_with_a_copy_of_its_own_is_noticed(monkeypatch: pytest.MonkeyP
     assert images > 2.5 * size
 
 
+@pytest.fixture
+def _few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "FEW_AND_MORE", (2, 4))
+    monkeypatch.setattr(memory, "EACH", 80)
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("_few")
+def test_in_a_process_images_are_there_once_for_all_clients() -> None:
+    found = memory.once_for_all(1)
+    made = memory.with_images_of_their_own(2, 80)
+    weights = sum(one.nbytes for one in initial_model(made, prepare(made.data)).parameters()) / memory.MIB
+    assert weights < found.other[0] < 80 * 224**2 / memory.MIB / 1.5
+    assert 0.9 * weights < found.ours[0] < 1.5 * weights
+    assert found.reached()
+
+
+COPIES = {
+    "each its own images": "from clients.holding import Holding\n"
+    "made = Holding.records\n"
+    "def records(self, most=None):\n"
+    "    kept.append(made(self, most))\n"
+    "    return kept[-1]\n"
+    "Holding.records = records\n",
+    "each all images": "from clients.holding import Holding\n"
+    "made = Holding.records\n"
+    "def records(self, most=None):\n"
+    "    kept.append(numpy.array(self.dataset.train.images))\n"
+    "    return made(self, most)\n"
+    "Holding.records = records\n",
+    "all images once, but not mapped": "made = memory.prepare\n"
+    "def prepare(data):\n"
+    "    kept.append(numpy.array(made(data).train.images))\n"
+    "    return made(data)\n"
+    "memory.prepare = prepare\n",
+}
+"""Ways to spoil it, as the beginning of a program."""
+
+
+@pytest.mark.processes
+@pytest.mark.usefixtures("_few")
+@pytest.mark.parametrize("spoilt", COPIES)
+def test_a_client_with_a_copy_of_its_own_is_noticed(spoilt: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = f"import numpy, sys\nfrom experiments.bench import memory\nkept = []\n{COPIES[spoilt]}"
+    monkeypatch.setattr(memory, "HELD", f"{begin}memory.held(*map(int, sys.argv[1:]))")
+    found = memory.once_for_all(1)
+    assert found.ours[0] > 80 * 224**2 / memory.MIB
+    assert found.reached() is False
+
+
 def test_freed_memory_is_kept_on_one_side_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, str | None]] = []
 

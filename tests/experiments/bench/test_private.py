@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from common.description import Training
 from experiments.bench import private
 from experiments.bench.private import CASES, SIDES, Case, find, step
 
@@ -24,10 +25,21 @@ def test_both_private_sides_clip_the_same_gradients(case: Case) -> None:
 def test_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(private, "CASES", TINY[-1:])
     monkeypatch.setattr(private, "one_thread", lambda: None)
-    monkeypatch.setattr(private, "_grown", lambda case, side, training: 1.0 + SIDES.index(side))
-    found = find(1)
+    asked: list[str] = []
+
+    def grown(case: Case, side: str, training: Training) -> float:
+        asked.append(side)
+        return float(len(asked))
+
+    monkeypatch.setattr(private, "_grown", grown)
+    found = find(2)
     assert [finding.measure for finding in found] == ["CPU s"] * 4 + ["MiB"] * 2
     assert found[0].reached() is not None
+    assert asked == [*SIDES, *SIDES]
+    assert [(finding.ours, finding.other) for finding in found[4:]] == [
+        ([1.0, 4.0], [2.0, 5.0]),
+        ([1.0, 4.0], [3.0, 6.0]),
+    ]
 
 
 def test_growth_is_of_this_process() -> None:

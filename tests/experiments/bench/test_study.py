@@ -51,4 +51,6 @@ def test_a_study_is_judged_from_the_first_cell_to_the_last_and_beside_one_by_one
     assert [finding.ours[0] for finding in found] == [0.9, 0.95, 0.45, 40.0, 10.0]
     assert found[-1].values() == [4.5, 6.0]
     assert "equal models" in found[-1].note
+    assert "the study measured once, 2 of its cells with flwr run" in found[-1].note
+    assert all("measured once" in finding.note for finding in found)
     assert "DIFFERENT" in findings(busy, [45.0], equal=False)[-1].note
