@@ -12,9 +12,11 @@ from flwr.common.logger import log
 from torch import Tensor
 
 from clients.asked import Asked, asked
+from clients.honest import StrategyError
 from clients.hospital import local_name
 from clients.local_update import introduced, local_update
 from clients.memory import Introduction, read_introduction
+from clients.model_trial import refuse_unfit_model
 from clients.place import HOSPITAL, Place, place_of
 from clients.rehearsal import rehearse_client
 from clients.residual import compress_update
@@ -88,8 +90,13 @@ def _introduction(message: Message, request: Asked, place: Place) -> RecordDict:
 
 def _rehearse(request: Asked, place: Place, introduction: Introduction) -> None:
     model = place.model(request.images)
-    with place.own_affair("its strategy fails in rehearsal"):
-        rehearse_client(place.experiment, place.client, place.number, place.holding, model, introduction.plan)
+    try:
+        with place.own_affair("its strategy fails in rehearsal"):
+            rehearse_client(place.experiment, place.client, place.number, place.holding, model, introduction.plan)
+    except UserError:
+        if introduction.plan is not None:
+            refuse_unfit_model(place, request.images, introduction.plan)
+        raise
 
 
 def _round(message: Message, request: Asked, place: Place) -> RecordDict:
@@ -107,9 +114,14 @@ def _trained(received: dict[str, Tensor], request: Asked, place: Place) -> Recor
             "the server must ask for an introduction first"
         )
     introduction = introduction or Introduction(None, place.experiment.federation.rounds)
-    work = local_update(
-        place, introduction, place.model(request.images), received, round=request.round, classes=len(request.classes)
-    )
+    model, classes = place.model(request.images), len(request.classes)
+    try:
+        work = local_update(place, introduction, model, received, round=request.round, classes=classes)
+    except StrategyError as error:
+        # What went wrong with its records is kept from the server; what the model is refused for is not.
+        if introduction.plan is not None and isinstance(error.__cause__, UserError):
+            refuse_unfit_model(place, request.images, introduction.plan, received)
+        raise
     return RecordDict(
         {
             ARRAYS: _sent(work.sent, received, request, place),

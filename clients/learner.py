@@ -4,10 +4,11 @@ import time
 from pathlib import Path
 
 from clients.holding import Holding
-from clients.honest import Honest
+from clients.honest import Honest, StrategyError
 from clients.image_facts import ImageFacts
 from clients.local_update import introduced, ledger_of, local_update
 from clients.memory import InFolder, Introduction, Memory, run_key
+from clients.model_trial import refuse_unfit_model
 from clients.place import Place
 from clients.strategies import build_strategy
 from common.config import Experiment
@@ -61,7 +62,8 @@ class Learner:
                     optimizer=kept,
                 )
         except UserError as error:
-            return Failed(str(error), ledger_of(self.place, introduction).to_json(), _since(started))
+            why = self._why(error, introduction, job)
+            return Failed(why, ledger_of(self.place, introduction).to_json(), _since(started))
         return Learned(
             arrays=work.arrays,
             sent=work.sent,
@@ -71,6 +73,19 @@ class Learner:
             optimizer={} if kept is None else kept.tensors,
             seconds=_since(started),
         )
+
+    def _why(self, error: UserError, introduction: Introduction, job: Job) -> str:
+        """Return what others may hear of a failure: of a strategy's own words only what is said of the model, too."""
+        if (
+            introduction.plan is not None
+            and isinstance(error, StrategyError)
+            and isinstance(error.__cause__, UserError)
+        ):
+            try:
+                refuse_unfit_model(self.place, self._images, introduction.plan, dict(job.arrays))
+            except UserError as refusal:
+                return str(refusal)
+        return str(error)
 
 
 def simulated_learner(

@@ -8,14 +8,14 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from common.errors import UserError
+
+if TYPE_CHECKING:  # heavy, and the store is listed without it
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -193,17 +193,20 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_arrays(
-    path: Path, arrays: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, mode: int = 0o644
+    path: Path, arrays: "Mapping[str, Tensor]", metadata: Mapping[str, str] | None = None, *, mode: int = 0o644
 ) -> None:
     """Write named tensors as safetensors, whole or not at all. ``mode`` and UserError as ``write_bytes``."""
-    held, seen = dict[str, Tensor](), set[int]()
+    from safetensors.torch import save
+
+    held: dict[str, Tensor] = {}
+    seen: set[int] = set()
     for name, array in arrays.items():
         own = array.detach().cpu().contiguous()
         # The library refuses tensors that share memory, such as tied weights.
         storage = own.untyped_storage().data_ptr()
         held[name] = own.clone() if storage in seen and own.numel() else own
         seen.add(storage)
-    content = save_tensors(held)
+    content = save(held)
     if metadata:
         # The library writes metadata in an order that changes from call to call; equal content shall be equal bytes.
         size = int.from_bytes(content[:8], "little")
@@ -213,10 +216,12 @@ def write_arrays(
     write_bytes(path, content, mode=mode)
 
 
-def read_arrays(path: Path) -> dict[str, Tensor]:
+def read_arrays(path: Path) -> "dict[str, Tensor]":
     """Read named tensors. Raises UserError if the file is not there, truncated or not safetensors."""
+    from safetensors.torch import load
+
     try:
-        return load_tensors(path.read_bytes())
+        return load(path.read_bytes())
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path} could not be read: {error}") from None
 

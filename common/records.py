@@ -1,13 +1,11 @@
 """Records: images with their labels, the unit that clients train on and privacy protects."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-Task = Literal["classification", "segmentation"]
-"""What is learnt: one class an image, or one class a pixel."""
+from common.task_names import Task as Task
 
 
 @dataclass(frozen=True)

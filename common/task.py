@@ -11,10 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from common.records import Task
+from common.task_names import SCORES as SCORES
 
-SCORES: dict[Task, str] = {"classification": "accuracy", "segmentation": "dice"}
-"""What each task is judged by; a fraction in [0, 1] either way."""
 _SMOOTH = 1.0
 """Pixels added to both sides of the soft fraction, so that a structure that is not there has a gradient, too."""
 

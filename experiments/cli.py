@@ -13,8 +13,10 @@ import threading
 
 import typer
 
+from common.errors import UserError
 from experiments.commands import hospitals, peers, running, studies
 from experiments.commands.options import EXIT_DEFECT, EXIT_MISTAKE, EXIT_STOPPED
+from experiments.standard_output import checked_output
 
 app = typer.Typer(
     name="psreval",
@@ -52,19 +54,17 @@ app.add_typer(peers.app, name="peers")
 def main() -> None:
     """Run the command line; a user's mistake is one sentence, never a traceback."""
     _prepare_process()
-    from common.errors import UserError
-
     stopped = "psreval: stopped; finished rounds are kept, and the same command resumes"
     try:
-        code = app(standalone_mode=False)  # typer turns Exit and Ctrl-C into a number here
+        with checked_output():
+            code = app(standalone_mode=False)  # typer turns Exit and Ctrl-C into a number here
     except UserError as error:
         _end(EXIT_MISTAKE, f"psreval: {error}")
     except (KeyboardInterrupt, typer.Abort):
         _end(EXIT_STOPPED, stopped)
     except (Exception, SystemExit) as error:
         if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has read enough
-            _end(0)
+            _end(0)  # whoever read has read enough
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # the command line itself was mistaken
             _end(EXIT_MISTAKE, f"psreval: {error.format_message()} (psreval --help)")
         import traceback
@@ -82,6 +82,9 @@ def _prepare_process() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # whoever sends nonsense would write on this terminal
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
+    if sys.stdout is None:  # it was closed by whoever started this
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -91,7 +94,10 @@ def _prepare_process() -> None:
 def _end(code: int, sentence: str = "") -> None:
     if sentence:
         print(sentence, file=sys.stderr, flush=True)
-    sys.stdout.flush()
+    try:
+        sys.stdout.flush()
+    except OSError:  # or the interpreter would try once more, and tell so
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     others = [thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
     if code == EXIT_STOPPED and others:
         os._exit(code)  # Flower's server thread would wait for replies that nobody sends any more

@@ -1,7 +1,7 @@
 """The in-process runner: a Flower Grid that calls the ClientApp directly, without actors, sockets or copies.
 
-It uses two private parts of Flower (`flwr.supercore`), here and nowhere else; tests/experiments/test_inprocess.py
-notices when a Flower release moves them.
+It uses private parts of Flower (`flwr.supercore`), as docs/design.md lists; tests/experiments/test_inprocess.py notices
+when a Flower release moves them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -19,8 +19,8 @@ from experiments.run_formats import Ledger, Manifest
 from experiments.store import claimed, is_claimed
 from experiments.stored import damage, is_empty, names_files, read_description, read_manifest
 from experiments.tables import clean, read_measures, worst
-from server.manifest import DESCRIBED
 from server.measures import Measure
+from server.runners import DESCRIBED
 
 _GOING = ".removed"
 

@@ -277,7 +277,7 @@ def _generators(experiment: Experiment, dataset: Dataset, runs: Path, runner: st
     if not experiment.evaluation.generators:
         raise UserError(
             "evaluation.generators: the transfer threat needs at least one, for example "
-            '[[evaluation.generators]] name = "twin" changes = { seed = 2 }'
+            '[[evaluation.generators]] name = "other" changes = { seed = 2 }'
         )
     models: dict[str, nn.Module] = {}
     for generator in experiment.evaluation.generators:

@@ -4,10 +4,8 @@ import json
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
@@ -18,6 +16,10 @@ from experiments.run_formats import Evaluated, Ledger, Manifest, Part, Partition
 from experiments.tables import read_measures
 from server.measures import Measure
 
+if TYPE_CHECKING:  # the store is listed without it where no run has any arrays
+    import numpy as np
+    import numpy.typing as npt
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -26,11 +28,11 @@ class Examples:
     The rest are class numbers, [K], or masks, [K, H, W].
     """
 
-    clean: npt.NDArray[np.float32]
-    adversarial: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
-    clean_prediction: npt.NDArray[np.int64]
-    adversarial_prediction: npt.NDArray[np.int64]
+    clean: "npt.NDArray[np.float32]"
+    adversarial: "npt.NDArray[np.float32]"
+    labels: "npt.NDArray[np.int64]"
+    clean_prediction: "npt.NDArray[np.int64]"
+    adversarial_prediction: "npt.NDArray[np.int64]"
     facts: dict[str, str]
 
 
@@ -88,6 +90,8 @@ def read_run(folder: RunFolder) -> Run:
 
 def read_examples(path: Path, classes: int) -> Examples:
     """Read ``examples.safetensors``. Raises UserError if it is damaged, or names a class that the data has not."""
+    import numpy as np
+
     names = ("clean", "adversarial", "labels", "clean_prediction", "adversarial_prediction")
     try:
         with safe_open(path, "numpy") as file:

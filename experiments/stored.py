@@ -13,16 +13,15 @@ from common.description import Model
 from common.errors import UserError
 from common.folder import RunFolder, read_json
 from common.loading import is_reference
-from common.models import build
 from common.progress import note
-from common.records import Task
+from common.task_names import Task
 from experiments.run_files import read_part, read_rounds, read_run
 from experiments.run_formats import Evaluated, Ledger, Manifest
 from experiments.store import broken_arrays, claimed
 from experiments.tables import clean, worst
-from server.manifest import DESCRIBED
 from server.measures import Measure
 from server.progress import Progress
+from server.runners import DESCRIBED
 
 ASIDE = ".aside"
 """The folder below the store where runs lie that cannot be trusted; ``reasons.txt`` says why."""
@@ -217,7 +216,7 @@ def _broken_peers(folder: RunFolder) -> str | None:
 
 def _no_progress(folder: RunFolder) -> str | None:
     try:
-        Progress.load(folder)
+        Progress.load_facts(folder)
     except UserError as error:
         return str(error)
     return None
@@ -238,6 +237,8 @@ def _wrong_weights(path: Path, model: Model, manifest: Manifest) -> str | None:
 def _shapes(
     model: Model, channels: int, classes: int, image_size: int, task: Task
 ) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    from common.models import build  # heavy, and the store is listed without it
+
     flat = [0.5] * channels, [1.0] * channels
     built = build(model, channels, classes, *flat, seed=0, image_size=image_size, task=task)
     return tuple((name, tuple(tensor.shape)) for name, tensor in built.state_dict().items())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from common.errors import UserError
 from common.intervals import wilson
-from common.task import SCORES
+from common.task_names import SCORES
 from server.measures import PROPORTIONS, Measure
 
 COLUMNS = tuple(field.name for field in fields(Measure))

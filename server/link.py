@@ -2,8 +2,7 @@
 
 Of the SuperLink only the Fleet API listens. Its Control API, through which anybody who reaches the port may submit code
 to be run, and its Runtime API are not there: the server's own code is the ServerApp, and it speaks to Flower's state
-directly (``server.link_grid``). Parts of Flower that are private are used here, in ``link_grid`` and in
-``clients.node``, nowhere else; their tests notice when a release moves them.
+directly (``server.link_grid``). Parts of Flower that are private are used here; tests notice when a release moves them.
 """
 
 import contextlib

@@ -8,9 +8,7 @@ from common.config import RESULTS_VERSION, Experiment
 from common.data import Dataset, class_counts, normalisation, partition
 from common.folder import RunFolder, read_json, read_lines, write_json
 from server.provenance import commit, machine, now, package_versions
-
-DESCRIBED = ("inprocess", "ray", "processes", "unknown")
-"""Runners in which the description decides everything about the clients; elsewhere each hospital's own file does."""
+from server.runners import DESCRIBED as DESCRIBED
 
 
 def open_manifest(experiment: Experiment, dataset: Dataset, folder: RunFolder, runner: str, **more: Any) -> None:

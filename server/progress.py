@@ -3,14 +3,16 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import safe_open
-from torch import Tensor
 
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, write_arrays, write_text
 from server.refusal import TIMED_OUT
+
+if TYPE_CHECKING:  # heavy, and the store is listed without it
+    from torch import Tensor
 
 
 @dataclass
@@ -31,7 +33,7 @@ class Progress:
     """
 
     round: int
-    arrays: dict[str, Tensor]
+    arrays: "dict[str, Tensor]"
     rounds: list[dict[str, Any]] = field(default_factory=list)
     ledgers: dict[str, str] = field(default_factory=dict)
     unconfirmed: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -66,10 +68,20 @@ class Progress:
         if not folder.checkpoint.exists():
             return None
         arrays = read_arrays(folder.checkpoint)
+        progress = Progress.load_facts(folder)
+        progress.arrays = arrays
+        return progress
+
+    @staticmethod
+    def load_facts(folder: RunFolder) -> "Progress":
+        """Return what the checkpoint holds but the weights. Raises UserError if that is not whole.
+
+        The file must be there, and its header be sound.
+        """
         try:
-            with safe_open(folder.checkpoint, "pt") as file:
+            with safe_open(folder.checkpoint, "numpy") as file:
                 told = json.loads(file.metadata()["progress"])
-            return Progress(arrays=arrays, **told)
+            return Progress(arrays={}, **told)
         except (TypeError, ValueError, KeyError) as error:
             raise UserError(
                 f"{folder.checkpoint} holds no progress that can be resumed ({error}); move it aside"

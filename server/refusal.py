@@ -1,8 +1,10 @@
 """Refusals: a reply that is left out of its round, and why, in words that are safe to print."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from flwr.app import Message
+if TYPE_CHECKING:  # heavy, and the store is listed without it
+    from flwr.app import Message
 
 LOST = (3, 4, 5)
 """Flower's error codes for a node that went offline, or whose reply did not arrive whole: nobody's bad update."""
@@ -38,7 +40,7 @@ class RefusedError(Exception):
         self.strike = strike
 
 
-def failure(reply: Message) -> Refusal:
+def failure(reply: "Message") -> Refusal:
     """Return what an error reply says: the node is lost, the link let nothing through, or the client failed."""
     code, reason = reply.error.code, short(str(reply.error.reason))
     if code in LOST:

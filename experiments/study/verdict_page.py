@@ -337,7 +337,7 @@ def _number(estimate: Estimate | None, show: Callable[[Estimate | None], str], u
 
 
 GUESSING = "int8 is not shown to be better than always answering"
-"""How ``server.evaluator`` notes a model that has learned nothing."""
+"""How ``server.notes`` notes a model that has learned nothing."""
 
 
 def _doubted(results: Sequence[Result]) -> str:

@@ -23,6 +23,27 @@ TINY: dict[str, Any] = {
     "clients": [{"name": "a"}, {"name": "b", "strategy": "label-flipper"}],
 }
 PRIVATE = {"privacy__enabled": True, "privacy__accountant": "rdp", "privacy__delta": 1e-3}
+FOLDING = """
+import torch
+from torch import nn
+
+
+class Rows(nn.Module):
+    # Looks at each row of an image by itself: its first layer sees more rows than there are records.
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.inner, self.outer = nn.Linear(28, 2), nn.Linear(channels * 28 * 2, classes)
+        self.width = channels * 28 * 2
+
+    def forward(self, images):
+        return self.outer(torch.relu(self.inner(images.reshape(-1, 28))).reshape(-1, self.width))
+
+
+def build(channels, classes):
+    return Rows(channels, classes)
+"""
+"""A network that folds patches into the batch, which DP-SGD refuses."""
+FOLDED = "privacy.enabled: the first dimension of layer 'network.inner' is not the records', so that none could be"
 
 
 def tiny(**changes: Any) -> Experiment:

@@ -7,13 +7,28 @@ import pytest
 import torch
 from flwr.app import ArrayRecord, Message, RecordDict
 
+from clients.hospital import Hospital, write_hospital
 from clients.place import STATE_VARIABLE
 from common.config import Experiment
-from common.exchange import END, from_record
+from common.data import prepare
+from common.exchange import END, arrays_of, from_record
 from common.folder import read_json
 from common.privacy import Ledger
 from experiments.inprocess import InProcessGrid
-from tests.clients.client_fixture import PRIVATE, ask, deliver, join, refusal, request, simulated, tiny
+from server.federation import initial_model
+from tests.clients.client_fixture import (
+    FOLDED,
+    FOLDING,
+    PRIVATE,
+    ask,
+    deliver,
+    hospitals,
+    join,
+    refusal,
+    request,
+    simulated,
+    tiny,
+)
 
 
 def entries(reply: RecordDict) -> list[int]:
@@ -106,6 +121,81 @@ def test_a_round_that_trained_and_sent_nothing_is_in_the_ledger(
     _, reply = join(simulated(), own_strategy(tmp_path, body), [1])
     assert refusal(reply) == f"strategy Mine.send raised {kind}; the client's own log tells more"
     assert [entry["round"] for entry in kept(tmp_path / "state")["entries"]] == [1]
+
+
+def folding(folder: Path, **changes: Any) -> Experiment:
+    """A federation whose model DP-SGD refuses."""
+    (folder / "rows.py").write_text(FOLDING)
+    return tiny(model={"name": f"{folder}/rows.py:build"}, **PRIVATE | changes)
+
+
+def first_round(grid: InProcessGrid, made: Experiment) -> RecordDict:
+    arrays = arrays_of(initial_model(made, prepare(made.data)))
+    return ask(grid, made, "train", arrays=arrays)
+
+
+def nodes(folder: Path, made: Experiment, kind: str) -> InProcessGrid:
+    """Client a: in a simulation, or as a hospital with a file of its own."""
+    if kind == "simulated":
+        return simulated()
+    hospital = Hospital.of(made, made.roster()[0], share=(0, 2), state=folder / "state")
+    write_hospital(folder / "hospital.toml", hospital)
+    return hospitals(folder / "hospital.toml")
+
+
+@pytest.mark.parametrize("kind", ["simulated", "hospital"])
+def test_why_a_private_client_s_model_is_refused_is_told_and_nothing_is_spent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv(STATE_VARIABLE, str(tmp_path / "state"))
+    made = folding(tmp_path)
+    grid = nodes(tmp_path, made, kind)
+    join(grid, made)
+    assert refusal(first_round(grid, made)).startswith(FOLDED)
+    assert list((tmp_path / "state").rglob("introduction.json"))
+    assert [read_json(file)["entries"] for file in (tmp_path / "state").rglob("ledger.json")] == [[]]
+
+
+@pytest.mark.parametrize("kind", ["simulated", "hospital"])
+def test_a_strategy_s_own_words_stay_where_the_model_is_at_no_fault(tmp_path: Path, kind: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from clients.honest import Honest\nfrom common.errors import UserError\n"
+        "class Mine(Honest):\n"
+        "    def train(self, model, records): raise UserError(f'saw {records.labels.tolist()}')\n"
+    )
+    made = tiny(clients=[{"name": "a", "strategy": f"{tmp_path}/mine.py:Mine"}, {"name": "b"}], **PRIVATE)
+    _, reply = join(nodes(tmp_path, made, kind), made, [1])
+    assert refusal(reply) == "strategy Mine.train raised UserError; the client's own log tells more"
+
+
+def test_a_strategy_of_one_s_own_that_fails_by_itself_is_not_told_to_be_the_model_s_fault(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from clients.honest import Honest\nclass Mine(Honest):\n    def train(self, model, records): raise KeyError\n"
+    )
+    made = folding(tmp_path, clients=[{"name": "a", "strategy": f"{tmp_path}/mine.py:Mine"}, {"name": "b"}])
+    grid = simulated()
+    join(grid, made)
+    assert refusal(first_round(grid, made)) == "strategy Mine.train raised KeyError; the client's own log tells more"
+
+
+@pytest.mark.parametrize(
+    ("private", "words"), [(True, "privacy.enabled: the model cannot be trained by DP-SGD"), (False, "")]
+)
+def test_a_hospital_tells_what_a_rehearsal_found_against_the_model(tmp_path: Path, private: bool, words: str) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, channels, classes):\n"
+        "        super().__init__()\n"
+        "        self.cells, self.last = nn.LSTM(28, 4, batch_first=True), nn.Linear(4, classes)\n"
+        "    def forward(self, images):\n"
+        "        return self.last(self.cells(images[:, 0])[0][:, -1])\n"
+        "def build(channels, classes): return Net(channels, classes)\n"
+    )
+    made = tiny(model={"name": f"{tmp_path}/net.py:build"}, **PRIVATE | {"privacy__enabled": private})
+    (reply,) = join(nodes(tmp_path, made, "hospital"), made)
+    assert str(reply["client"].get("refusal", "")).startswith(words)
+    assert ("refusal" in reply["client"]) is private
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from common.exchange import arrays_of
 from common.local_update import Failed, Job, Learned
 from common.privacy import Ledger
 from server.federation import initial_model
-from tests.clients.client_fixture import PRIVATE, ask, join, simulated, tiny
+from tests.clients.client_fixture import FOLDED, FOLDING, PRIVATE, ask, join, simulated, tiny
 
 PEERS = {"protocol": "braintorrent"}
 
@@ -124,3 +124,27 @@ def test_a_ledger_that_is_lost_stops_everything(tmp_path: Path) -> None:
 def test_a_simulated_servers_client_is_as_it_was(tmp_path: Path) -> None:
     reply = join(simulated(), tiny(), (1,))[-1]
     assert "arrays" in reply
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_why_a_private_peer_s_model_is_refused_is_told_and_nothing_is_spent(tmp_path: Path, private: bool) -> None:
+    (tmp_path / "rows.py").write_text(FOLDING)
+    model = {"name": f"{tmp_path}/rows.py:build"}
+    peer = learner(tmp_path, model=model, **PRIVATE if private else {})
+    result = peer.learn(Job(0, 1, start(tiny(model=model))))
+    assert isinstance(result, Failed if private else Learned)
+    if isinstance(result, Failed):
+        assert result.reason.startswith(FOLDED)
+        assert not Ledger.from_json(result.ledger).entries
+
+
+def test_a_private_peer_s_strategy_keeps_its_words_where_the_model_is_at_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from clients.honest import Honest\nfrom common.errors import UserError\n"
+        "class Mine(Honest):\n"
+        "    def train(self, model, records): raise UserError(f'saw {records.labels.tolist()}')\n"
+    )
+    strategies = [{"name": "a", "strategy": f"{tmp_path}/mine.py:Mine"}, {"name": "b"}]
+    result = learner(tmp_path, clients=strategies, **PRIVATE).learn(Job(0, 1, start()))
+    assert isinstance(result, Failed)
+    assert result.reason == "strategy Mine.train raised UserError; the client's own log tells more"

@@ -45,6 +45,30 @@ def test_what_was_freed_need_not_be_given_again(size: int) -> None:
     assert faults("handed back", size)[1] > 10 * few
 
 
+HELD = """
+import sys
+from pathlib import Path
+from common.allocator import keep_freed_memory
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+kept = sys.argv[1] == "kept" and keep_freed_memory()
+before = held()
+bytearray(200 * 2**20)  # above all else on the heap, where the library trims it
+print(kept, held() - before)
+"""
+
+
+@pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
+def test_what_was_freed_at_the_top_of_the_heap_stays() -> None:
+    pages = 200 * 2**20 // 4096
+    for kept, told in (("kept", True), ("handed back", False)):
+        command = [sys.executable, "-c", HELD, kept]
+        clean = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+        answer, stays = subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout.split()
+        assert answer == str(told)
+        assert int(stays) > 0.9 * pages if told else int(stays) < 0.1 * pages
+
+
 @pytest.mark.skipif(not GLIBC, reason="the C library is not glibc")
 @pytest.mark.parametrize("variable", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
 def test_an_environment_that_says_otherwise_is_heeded(variable: str) -> None:

@@ -1,5 +1,6 @@
 """The command line: what it teaches, what it lists, and every mistake as one sentence with exit code 2."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -28,6 +29,24 @@ def test_help_teaches(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
     assert "psreval run experiments/pneumonia.toml" in capsys.readouterr().out
 
 
+def imported_by(commands: list[list[str]], heavy: tuple[str, ...]) -> list[str]:
+    """Return which of these packages a process has imported that was given these commands."""
+    code = f"""
+import sys
+from contextlib import suppress
+from experiments import cli
+for words in {commands}:
+    sys.argv = ["psreval", *words]
+    with suppress(SystemExit):
+        cli.main()
+print("HEAVY", *[name for name in {heavy} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    word, *found = done.stdout.splitlines()[-1].split()
+    assert word == "HEAVY"
+    return found
+
+
 HEAVY = ("torch", "numpy", "flwr", "ray", "opacus", "matplotlib", "scipy", "onnx", "safetensors")
 
 
@@ -48,22 +67,20 @@ HEAVY = ("torch", "numpy", "flwr", "ray", "opacus", "matplotlib", "scipy", "onnx
             ],
             HEAVY,
         ),
+        (
+            # docs is a folder without runs; with them, see test_inventory.py. safetensors alone is light
+            [
+                ["runs", "--runs", "nowhere"],
+                ["runs", "--runs", "docs", "--where", "seed=1"],
+                ["runs", "--status", "no"],
+            ],
+            tuple(name for name in HEAVY if name != "safetensors"),
+        ),
     ],
-    ids=["help and lists", "mistakes"],
+    ids=["help and lists", "mistakes", "runs"],
 )
 def test_help_lists_and_mistakes_import_nothing_heavy(commands: list[list[str]], heavy: tuple[str, ...]) -> None:
-    code = f"""
-import sys
-from contextlib import suppress
-from experiments import cli
-for words in {commands}:
-    sys.argv = ["psreval", *words]
-    with suppress(SystemExit):
-        cli.main()
-print("HEAVY", [name for name in {heavy} if name in sys.modules])
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "HEAVY []"
+    assert imported_by(commands, heavy) == []
 
 
 @pytest.mark.parametrize(
@@ -219,6 +236,70 @@ def test_a_reader_that_has_read_enough_is_no_defect() -> None:
         os.close(writing)
     assert done.returncode == 0
     assert done.stderr == ""
+
+
+def to_a_full_disk(*words: str, unbuffered: str = "") -> None:
+    """Run a command whose standard output has no room, and check what it says of that."""
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "experiments.cli", *words],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    *_, last = done.stderr.splitlines()
+    assert done.returncode == 2, done.stderr
+    assert last.startswith("psreval: standard output cannot be written: No space left on device; ")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("No space") == 1
+
+
+full_disk = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+
+
+@full_disk
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("words", [["--help"], ["run", "--help"], ["list"], ["list", "clients"]])
+def test_a_full_disk_behind_standard_output_is_told_in_a_sentence(words: list[str], unbuffered: str) -> None:
+    to_a_full_disk(*words, unbuffered=unbuffered)
+
+
+TINY = """
+name = "tiny-cli"
+model = { width = 4 }
+federation = { rounds = 1 }
+data = { image_size = 28, train_records = 60, public_records = 24, test_records = 24 }
+evaluation = { records = 6, steps = 2, stress_records = 6, threats = ["insider"], attacks = ["fgsm"] }
+"""
+
+
+@full_disk
+def test_a_run_whose_verdict_cannot_be_printed_is_finished_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "tiny.toml").write_text(TINY)
+    runs = ["--runs", str(tmp_path / "runs")]
+    to_a_full_disk("run", str(tmp_path / "tiny.toml"), *runs, "--quiet")
+    (folder,) = (tmp_path / "runs" / "tiny-cli").iterdir()
+    assert (folder / "report.html").exists()
+    to_a_full_disk("runs", *runs)
+
+
+def test_a_closed_standard_output_is_no_mistake() -> None:
+    command = f'exec "{sys.executable}" -m experiments.cli list >&-'
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_only_standard_output_is_told_so_and_another_full_disk_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(**_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cli, "app", full)
+    assert call(monkeypatch, "run") == cli.EXIT_DEFECT
+    assert "standard output" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["run", "study", "server", "node", "split", "attack", "report", "list"])

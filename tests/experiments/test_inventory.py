@@ -18,6 +18,7 @@ from experiments.run import run, train
 from experiments.store import claimed
 from experiments.tables import clean, read_measures, worst
 from server.progress import Progress
+from tests.experiments.test_cli import HEAVY, imported_by
 
 TINY = {
     "name": "tiny-inventory",
@@ -70,6 +71,13 @@ def named(found: list[Stored]) -> list[str]:
 def folder_of(runs: Path, name: str = "tiny-inventory") -> RunFolder:
     (path,) = (runs / name).iterdir()
     return RunFolder(path)
+
+
+def test_runs_of_any_state_are_listed_without_torch_or_flower(runs: Path) -> None:
+    words = ["runs", "--runs", str(runs), "--where", "privacy.enabled=true", "--where", "seed=1"]
+    assert {one.status for one in stored_runs(runs)} == {"finished", "evaluated", "trained", "resumable"}
+    light = ["numpy", "safetensors"]  # which look at a run's arrays, and are there at once
+    assert imported_by([words[:3], words], HEAVY) == light
 
 
 def test_every_run_is_listed_with_its_state_and_nothing_else_is(runs: Path) -> None:

@@ -1,7 +1,9 @@
 """A whole run, small: equal bytes every time, resumed after a kill, never done twice, mistakes told early."""
 
+import html
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +27,7 @@ from experiments.run import _RUNNERS, Work, check_fits, evaluate_run, generator_
 from experiments.split import split
 from experiments.store import claimed
 from server.adversarial_sets import AdversarialSets
+from tests.clients.client_fixture import FOLDED, FOLDING, PRIVATE
 from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -269,6 +272,13 @@ def test_a_generator_that_does_not_fit_is_told(tmp_path: Path, generators: list,
         run(experiment, tmp_path)
 
 
+def test_the_generator_that_is_recommended_may_be_called_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as told:
+        run(tiny(evaluation__threats=["transfer"]), tmp_path)
+    (name,) = re.findall('name = "(.*?)"', str(told.value))
+    tiny(evaluation__threats=["transfer"], evaluation__generators=[{"name": name, "changes": {"seed": 2}}])
+
+
 def test_private_training_ends_at_its_epsilon_and_the_ledger_says_so(tmp_path: Path) -> None:
     experiment = tiny(
         privacy__enabled=True,
@@ -338,6 +348,32 @@ def test_a_broken_custom_strategy_costs_its_client_the_round_and_is_told(tmp_pat
     assert good["status"] == "accepted"
     assert mine["status"] == "refused"
     assert words in mine["reason"]
+
+
+PROCESSES = pytest.mark.processes
+
+
+@pytest.mark.parametrize(
+    "runner", ["inprocess", pytest.param("ray", marks=PROCESSES), pytest.param("processes", marks=PROCESSES)]
+)
+def test_why_a_private_client_s_model_was_refused_stands_in_the_report(tmp_path: Path, runner: str) -> None:
+    (tmp_path / "rows.py").write_text(FOLDING)
+    experiment = tiny(
+        model={"name": f"{tmp_path / 'rows.py'}:build"},
+        federation={"rounds": 1, "quorum": 1},
+        clients=[{"name": "good"}, {"name": "open", "private": False}],
+        evaluation={"records": 6, "steps": 2, "stress_records": 6, "threats": ["insider"], "attacks": ["fgsm"]},
+        **PRIVATE,
+    )
+    folder = run(experiment, tmp_path / "runs", runner)
+    (line,) = read_lines(folder.rounds)
+    refused, accepted = line["clients"]
+    assert (refused["status"], accepted["status"], refused["strike"]) == ("refused", "accepted", False)
+    assert refused["reason"].startswith(FOLDED)
+    assert refused["reason"].endswith("and views or patches of a record elsewhere")
+    told = f"good: 0 of 1 updates counted; the last that did not was refused: {refused['reason']}"
+    assert told in [warning["sentence"] for warning in read_json(folder.evaluation)["warnings"]]
+    assert refused["reason"] in html.unescape(folder.report.read_text())
 
 
 def test_a_full_disk_keeps_finished_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,6 +67,61 @@ def test_each_set_is_crafted_once_and_scored_wherever_it_concerns(crafted: list)
     assert all(answer.index.tolist() == [0, 2] and len(answer.marks) == 2 for answer in queried)
 
 
+class Reader(nn.Module):
+    """Says who it is and what it was shown: class 32 times its own number plus the level that all of an image has."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+        self.shown: list[int] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        levels = (255 * images.flatten(1).amax(1)).round().long()
+        self.shown += set(levels.tolist())
+        return nn.functional.one_hot(32 * self.number + levels, 256).float()
+
+
+def test_every_answer_is_its_target_s_own_to_the_very_set_that_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    models = {name: Reader(number) for number, name in enumerate(("fp32", "int8", "twin", "other", "third"))}
+    made: list[tuple[str, str, list[int]]] = []
+
+    def craft(name: str, model: Reader, images: Tensor, labels: Tensor, **_: object) -> Tensor:
+        made.append((name, list(models)[model.number], labels.tolist()))
+        return torch.full(images.shape, len(made) / 255)  # which set it is
+
+    monkeypatch.setattr(server.adversaries, "craft", craft)
+    evaluation = Evaluation(threats=("white-box", "insider", "transfer", "query"), repeats=2)
+    labels, queried = torch.tensor([33, 46, 1, 13]), np.array([3, 1])  # each is right for some target and set
+    answers = attack_all(
+        evaluation,
+        Targets(models["fp32"], models["int8"], models["twin"]),
+        {name: models[name] for name in ("other", "third")},
+        torch.zeros(4, 1, 2, 2, dtype=torch.uint8),
+        labels,
+        queried,
+        seed=1,
+    )
+    assert len(made) == 4 * 3 + 2  # fgsm once and pgd twice with four models, square on two
+    assert len(answers.scored) == 3 * (3 + 1 + 2 + 2) + 3
+    for name, sets in (("fp32", 3 * 3 + 1), ("int8", 3 * 4 + 1), ("twin", 0), ("other", 0)):
+        assert len(models[name].shown) == len(set(models[name].shown)) == sets  # each set once, whatever it stands for
+    for answer in answers.scored:
+        asked = answer.attack == "square"
+        assert answer.index.tolist() == (queried.tolist() if asked else [0, 1, 2, 3])
+        truth = labels[torch.from_numpy(answer.index)].tolist()
+        (said,) = set(answer.marks.logits.argmax(1).tolist())
+        assert list(models)[said // 32] == answer.target
+        source = answer.target if asked else answer.generator
+        sets = [number for number, one in enumerate(made, start=1) if one == (answer.attack, source, truth)]
+        assert said % 32 == sets[answer.repeat]
+        assert answer.marks.scores.tolist() == [float(label == said) for label in truth]
+    gradients = [(name, attack) for name in ("fp32", "twin", "other", "third") for attack in ("fgsm", "pgd")]
+    assert list(answers.adversarial) == [*gradients, ("query fp32", "square"), ("query int8", "square")]
+    for (generator, attack), images in answers.adversarial.items():
+        first = next(number for number, one in enumerate(made) if one[:2] == (attack, generator.split()[-1]))
+        assert set((255 * images).round().flatten().tolist()) == {first + 1}
+
+
 def scored(index: list[int], right: list[int]) -> Scored:
     return Scored("int8", "white-box", "pgd", "fp32", 0, np.array(index), Marks(np.array(right, dtype=float)))
 

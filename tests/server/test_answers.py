@@ -3,14 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flwr.app import Message
+from torch import Tensor
 
+import server.round
+from common.exchange import arrays_of
 from common.folder import RunFolder, read_lines
 from server import hall
 from server.answers import NO_ANSWERS, Answer, _spare_all
 from server.checks import Update
-from server.federation import run_federation
+from server.federation import initial_model, run_federation
+from server.marks import Marks
 from server.progress import Progress
 from server.refusal import Refusal
 from tests.server import federation_fixture as fixture
@@ -102,6 +107,38 @@ def test_of_a_reply_that_was_examined_nothing_is_held_but_its_weights(
     monkeypatch.setattr(grid, "send_and_receive", watched)
     run(tmp_path, grid, 2, federation__rounds=1)
     assert seen == [{}, {}]
+
+
+def test_a_good_update_is_scored_with_its_own_weights_which_are_then_held_packed_and_only_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[dict[int, Answer]] = []
+    scored: list[dict[str, np.ndarray]] = []
+    collect, score = server.round.answers_of, hall.Hall.score
+
+    def watched(*arguments: object) -> dict[int, Answer]:
+        kept.append(collect(*arguments))  # type: ignore[arg-type]
+        return kept[-1]
+
+    def scoring(self: hall.Hall, arrays: dict[str, Tensor]) -> Marks:
+        scored.append({name: array.numpy().copy() for name, array in arrays.items()})
+        return score(self, arrays)
+
+    monkeypatch.setattr(server.round, "answers_of", watched)
+    monkeypatch.setattr(hall.Hall, "score", scoring)
+    started = arrays_of(initial_model(fixture.experiment(tmp_path, 2), fixture.dataset()))
+    run(tmp_path, fixture.grid([fixture.honest(0.1), fixture.honest(0.3)]), 2, federation__rounds=1)
+    (answers,) = kept
+    for node, shift in ((1, 0.1), (2, 0.3)):
+        sent = {name: array.numpy() + np.float32(shift) for name, array in started.items()}
+        result, weights = answers[node].result, answers[node].weights
+        assert isinstance(result, Update)
+        assert result.arrays == {}
+        assert result.examples == 10
+        assert weights is not None
+        for found in (scored[node - 1], {name: array.numpy() for name, array in weights.items()}):
+            assert found.keys() == sent.keys()
+            assert all(np.array_equal(found[name], sent[name]) for name in sent)
 
 
 def test_what_is_known_is_written_before_a_round_only_where_it_is_news(

@@ -11,14 +11,19 @@ from torch import nn
 import server.evaluator
 from common.config import Experiment, parse
 from common.data import Dataset, prepare
-from common.data.dataset import Split
-from common.folder import RunFolder, append_line, read_json, write_arrays, write_json
-from server.adversarial_sets import AdversarialSets
-from server.deployment import run_onnx
-from server.evaluator import attendance_notes, calibration_images, evaluate, sample, unseeing, unseeing_note
+from common.folder import RunFolder, read_json, write_arrays, write_json
+from common.records import as_float
+from common.seeds import numpy_generator
+from server.adversarial_sets import AdversarialSets, digest_of
+from server.adversaries import Targets, attack_all, in_worst_case
+from server.deployment import measure_compression, run_onnx
+from server.evaluator import calibration_images, evaluate, predicted_classes, sample
 from server.federation import initial_model
+from server.int8 import with_rounded_weights
 from server.marks import Marks
+from server.score import logits_of
 from tests.server import federation_fixture as fixture
+from tests.server.torn_fixture import Torn
 
 TINY = {
     "data": {"image_size": 28, "train_records": 30, "public_records": 24, "test_records": 24},
@@ -27,51 +32,10 @@ TINY = {
 }
 
 
-def line(status: str, **clients: str) -> dict:
-    told = [{"name": name, "status": state, "reason": f"{name} is ill"} for name, state in clients.items()]
-    return {"status": status, "reason": "0 good updates", "clients": told}
-
-
-def test_whoever_was_left_out_is_named_with_the_reason(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    append_line(folder.rounds, line("aggregated", a="accepted", b="accepted"))
-    append_line(folder.rounds, line("skipped", a="refused", b="refused"))
-    append_line(folder.rounds, line("aggregated", a="accepted", b="silent"))
-    skipped, first, second = (note["sentence"] for note in attendance_notes(folder))
-    assert skipped.startswith("1 of 3 rounds were skipped")
-    assert first == "a: 2 of 3 updates counted; the last that did not was refused: a is ill"
-    assert second == "b: 1 of 3 updates counted; the last that did not was silent: b is ill"
-
-
-def test_nobody_left_out_is_no_note(tmp_path: Path) -> None:
-    append_line(RunFolder(tmp_path).rounds, line("aggregated", a="accepted"))
-    assert attendance_notes(RunFolder(tmp_path)) == []
-
-
-def test_a_model_that_always_says_the_commonest_class_is_noted() -> None:
-    labels = np.array([0] * 70 + [1] * 30)
-    (note,) = unseeing_note(Marks((labels == 0).astype(float)), 0.7, "classification")
-    assert note["sentence"].endswith("which is right for 70.0%")
-    assert unseeing_note(Marks(np.ones(100)), 0.7, "classification") == []
-
-
 def test_no_number_means_all_records() -> None:
     labels = fixture.dataset().test.labels
     assert sample(labels, None, np.random.default_rng(0)).tolist() == list(range(len(labels)))
     assert len(sample(labels, 5, np.random.default_rng(0))) == 5
-
-
-def test_the_unseeing_answer_is_the_commonest_class_or_the_commonest_mask() -> None:
-    plain = fixture.dataset()
-    assert unseeing(plain) == np.bincount(plain.test.labels).max() / len(plain.test)
-    images = np.zeros((3, 1, 2, 2), np.uint8)
-    public = Split(images, np.array([[[1, 1], [0, 0]], [[1, 0], [0, 2]], [[1, 1], [0, 2]]], np.uint8))
-    test = Split(images[:2], np.array([[[1, 1], [0, 2]], [[1, 0], [0, 0]]], np.uint8))
-    masks = Dataset("made", ("none", "a", "b"), public, public, test, True, "", (), task="segmentation")
-    # The commonest mask is [[1, 1], [0, 2]]: right for the first image; Dice 2/3 of a, and 0 of b, for the second.
-    assert unseeing(masks) == pytest.approx((1 + (2 / 3 + 0) / 2) / 2)
-    (note,) = unseeing_note(Marks(np.full(4, 0.6), structures=np.ones((4, 3))), 0.61, "segmentation")
-    assert note["sentence"].endswith("with its mean Dice of 61.0%")
 
 
 def tiny(**changes: object) -> Experiment:
@@ -87,8 +51,19 @@ def evaluated(
     folder: Path, experiment: Experiment, data: Dataset, generators: Mapping[str, nn.Module], **options: object
 ) -> RunFolder:
     """Evaluate the untrained model of an experiment."""
+    return evaluated_model(folder, experiment, data, initial_model(experiment, data), generators, **options)
+
+
+def evaluated_model(
+    folder: Path,
+    experiment: Experiment,
+    data: Dataset,
+    model: nn.Module,
+    generators: Mapping[str, nn.Module],
+    **options: object,
+) -> RunFolder:
     run = RunFolder(folder)
-    write_arrays(run.model, initial_model(experiment, data).state_dict())
+    write_arrays(run.model, model.state_dict())
     write_json(run.ledger, {"worst_honest_epsilon": None})
     evaluate(experiment, data, run, generators, **{"latencies": False, **options})  # type: ignore[arg-type]
     return run
@@ -149,6 +124,62 @@ def test_latencies_are_left_out_where_nobody_wants_them(
     assert {key: value for key, value in without.items() if key not in ("latency_ms", "repeats")} == {
         key: value for key, value in measured.items() if key not in ("latency_ms", "repeats")
     }
+
+
+def test_each_measure_is_that_of_the_model_whose_name_it_bears(tmp_path: Path) -> None:
+    experiment = tiny(
+        seed=3, data__test_records=60, compression__activation_bits=7, evaluation__records=50, evaluation__eps=0.0002,
+        evaluation__threats=["white-box", "insider"],
+    )  # fmt: skip
+    torn = Torn(experiment)
+    data, sets = torn.data, AdversarialSets(tmp_path / "sets")
+    run = evaluated_model(tmp_path, experiment, data, torn.model, {}, sets=sets)
+    rows, told = list(csv.DictReader(run.results.open())), read_json(run.evaluation)
+
+    def value(**wanted: object) -> float:
+        (row,) = [row for row in rows if wanted.items() <= row.items()]
+        return float(row["value"])
+
+    for name, right in torn.right.items():
+        assert value(target=name, threat="clean", metric="accuracy") == right.mean()
+    assert told["verdict"]["useful"]["value"] == torn.right["int8"].mean()
+    plain = measure_compression(torn.model, torn.int8, run.int8_model, data.test.images, seconds=None)
+    assert plain["agreement"]["int8_fp32"] < plain["agreement"]["onnx_int8"]
+    assert told["compression"]["agreement"] == plain["agreement"]
+
+    attacked = sample(data.test.labels, 50, numpy_generator(5, "attacked images"))
+    records = data.test.records(attacked)
+    targets = Targets(torn.model, torn.int8.kernels, with_rounded_weights(torn.int8.twin))
+    followed = [digest_of(experiment.model, getattr(targets, kind), kind)[:16] for kind in ("fp32", "twin")]
+    assert sorted(folder.name for folder in sets.path.iterdir()) == sorted(followed)
+    answers = attack_all(experiment.evaluation, targets, {}, records.images, records.labels, attacked[:0], seed=5)
+    for answer in answers.scored:
+        which = {name: getattr(answer, name) for name in ("target", "threat", "attack", "generator")}
+        before = torn.right[answer.target][attacked]
+        assert value(**which, metric="accuracy") == answer.marks.mean
+        assert value(**which, metric="attack_success") == pytest.approx(1 - answer.marks.scores[before].mean())
+    by_int8 = [answer for answer in answers.scored if answer.target == "int8"]
+    fooled = in_worst_case(by_int8, Marks(torn.right["int8"][attacked].astype(float)))
+    assert told["verdict"]["robust"]["value"] == fooled.mean
+
+    with safe_open(run.examples, "pt") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    images = as_float(torch.from_numpy(np.array(data.test.images)))
+    places = [int((images == clean).flatten(1).all(1).nonzero()) for clean in arrays["clean"]]
+    assert arrays["labels"].tolist() == data.test.labels[places].tolist()
+    assert arrays["clean_prediction"].tolist() == torn.said["int8"][places].tolist()
+    assert arrays["clean_prediction"].tolist() != torn.said["fp32"][places].tolist()
+    said = logits_of(torn.int8.kernels, arrays["adversarial"]).argmax(1)
+    assert arrays["adversarial_prediction"].tolist() == said.tolist()
+
+
+def test_predictions_go_by_the_models_names_and_there_are_none_of_masks() -> None:
+    fp32, int8 = (Marks(np.ones(3), np.eye(4)[classes]) for classes in ([0, 1, 2], [3, 1, 0]))
+    for clean in ({"fp32": fp32, "int8": int8}, {"int8": int8, "fp32": fp32}):
+        first, second = predicted_classes(clean) or ()
+        assert (first.tolist(), second.tolist()) == ([0, 1, 2], [3, 1, 0])
+    masks = Marks(np.ones(3), structures=np.ones((3, 2)))
+    assert predicted_classes({"fp32": masks, "int8": masks}) is None
 
 
 def drawn(

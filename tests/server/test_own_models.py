@@ -1,17 +1,20 @@
 """A participant's own model is scored as the evaluator scores the model of all."""
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
 
+import server.adversaries
+import server.own_models
 from common.config import Experiment, parse
 from common.data import Dataset, prepare
 from server.adversaries import Targets, attack_all, in_worst_case
-from server.evaluator import calibration_images
 from server.federation import initial_model
-from server.int8 import compress
-from server.marks import marks_of
+from server.marks import Marks
 from server.own_models import score_own
+from tests.server.torn_fixture import Torn
 
 TREE = {
     "data": {"image_size": 28, "train_records": 30, "public_records": 24, "test_records": 24},
@@ -26,23 +29,49 @@ def described(**changes: object) -> tuple[Experiment, Dataset]:
 
 
 def test_it_is_what_the_evaluators_parts_make_of_the_model() -> None:
-    experiment, dataset = described()
-    model = initial_model(experiment, dataset)
-    own = score_own(experiment, dataset, model)
-    int8 = compress(model, calibration_images(experiment, dataset), experiment.compression)
-    clean = marks_of(int8.kernels, dataset.test.images, dataset.test.labels)
+    experiment, _ = described(
+        seed=3, data__test_records=60, compression__activation_bits=7, evaluation__eps=0.0002, evaluation__repeats=1
+    )
+    torn = Torn(experiment)
+    own = score_own(experiment, torn.data, torn.model)
     assert own.int8 is not None
-    assert np.array_equal(own.int8.scores, clean.scores)
-    everyone = np.arange(len(dataset.test))
-    records = dataset.test.records(everyone)
+    assert own.fp32.scores.tolist() == torn.right["fp32"].tolist()
+    assert own.int8.scores.tolist() == torn.right["int8"].tolist()
+    everyone = np.arange(len(torn.data.test))
+    records = torn.data.test.records(everyone)
     answers = attack_all(
-        experiment.evaluation.model_copy(update={"threats": ("white-box",), "repeats": 1}),
-        Targets(model, int8.kernels, int8.twin), {}, records.images, records.labels, everyone[:0],
+        experiment.evaluation.model_copy(update={"threats": ("white-box",)}),
+        Targets(torn.model, torn.int8.kernels, torn.int8.twin), {}, records.images, records.labels, everyone[:0],
         experiment.attack_seed(),
     )  # fmt: skip
-    scored = [one for one in answers.scored if one.target == "int8"]
-    assert {one.generator for one in scored} == {"fp32", "twin"}
-    assert np.array_equal(own.attacked["int8"].scores, in_worst_case(scored, clean).scores)
+    for target, generators in (("fp32", {"fp32"}), ("int8", {"fp32", "twin"})):
+        scored = [one for one in answers.scored if one.target == target]
+        assert {one.generator for one in scored} == generators
+        worst = in_worst_case(scored, Marks(torn.right[target].astype(float)))
+        assert own.attacked[target].scores.tolist() == worst.scores.tolist()
+
+
+def test_each_thing_is_made_once_however_often_the_description_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
+    experiment, dataset = described(evaluation__repeats=3)
+
+    def counted(module: ModuleType, name: str) -> list[tuple[object, ...]]:
+        real, calls = getattr(module, name), list[tuple[object, ...]]()
+
+        def count(*arguments: object, **options: object) -> object:
+            calls.append(arguments)
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(module, name, count)
+        return calls
+
+    compressed, scored = counted(server.own_models, "compress"), counted(server.own_models, "marks_of")
+    crafted = counted(server.adversaries, "craft")
+    model = initial_model(experiment, dataset)
+    score_own(experiment, dataset, model)
+    assert [arguments[0] for arguments in compressed] == [model]
+    assert [arguments[0] is model for arguments in scored] == [True, False]
+    assert [arguments[0] for arguments in crafted] == ["fgsm", "pgd"] * 2
+    assert [arguments[1] is model for arguments in crafted] == [True] * 2 + [False] * 2  # then the twin's
 
 
 def test_an_attack_never_helps_and_takes_the_images_that_the_description_asks_for() -> None:
