@@ -76,6 +76,8 @@ _BUILT_IN = {
         any_layout=True,
         ours=True,
     ),
+    # It draws nothing, but is not per_record: who is misclassified leaves, and in the smaller batch the others' numbers
+    # are rounded otherwise, at the boundary, where that decides.
     "fab": library.method("torchattacks:FAB"),
     "square": replace(_LIBRARY_SQUARE, run=_square, segmentation=True),
     "autoattack": Method(

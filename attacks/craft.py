@@ -1,6 +1,7 @@
 """One call for every attack: craft changed images by name, safely, in batches that fit the cache."""
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -10,11 +11,11 @@ from torch import Tensor, nn
 from attacks import budget
 from attacks.batches import batch_size, device_of
 from attacks.catalogue import ATTACKS, find, options
-from attacks.gradients import input_gradient
 from attacks.guard import seed_everything, undisturbed
 from attacks.layout import laid_out
 from attacks.method import Method, Order
 from attacks.pgd import random_start
+from attacks.probe import check_fit, check_module, classes_of, reason
 from common.allocator import keep_freed_memory
 from common.errors import UserError
 from common.progress import track
@@ -36,7 +37,7 @@ def craft(
     eps: float,
     step_size: float,
     steps: int,
-    seed: int,
+    seed: int | Sequence[int],
     queries: int = 1000,
     targeted: bool = False,
     stop_when_fooled: bool = False,
@@ -63,20 +64,22 @@ def craft(
     Args:
         name: see ``ATTACKS``; or ``file.py:function``.
         model: logits [N, classes], or for segmentation [N, classes, H, W], from images in [0, 1]; it owns its
-            normalisation.
+            normalisation. A traced or exported one stays in the mode in which that was done.
         images: [N, C, H, W], uint8 or float in [0, 1].
         labels: int64 [N], or masks [N, H, W]; the classes to leave, or with ``targeted`` those to reach.
         eps: the budget in units of [0, 1]: the largest change of a value, or the L2 length of an image's change for
             the attacks that say so; those that know no budget are checked for their range only.
         step_size: change of a value in one step, in units of [0, 1].
         steps: at least 1.
-        seed: of the random starts and of all else that is drawn.
+        seed: of the random starts and of all else that is drawn; or one for each of the N images, each of which is then
+            crafted by itself, as by a call of its own, so that nothing of another image touches it.
         queries: forward passes that a query attack may spend on one image; at least 1.
         targeted: see ``labels``.
         stop_when_fooled: for ``fgsm`` and ``pgd``: an image is left alone from its first success, a clean one that is
             already misclassified included. Never fools fewer images, unless the model answers by chance; see
             ``attacks.pgd`` for when to leave it off. Not for segmentation, where no single answer is right or wrong.
-        fooled_by: the model that must be fooled for that, where it is not the one whose gradients are followed.
+        fooled_by: the model that must be fooled for that, where it is not the one whose gradients are followed; of as
+            many classes.
         project: see above.
         only: bool [N], the images to attack; None: all. The others come back clean. What ``fgsm`` and ``pgd`` do to an
             image does not depend on it.
@@ -97,19 +100,23 @@ def craft(
     with torch.inference_mode(False):
         clean, labels = as_float(images).to(torch.float32).clone(), labels.clone()
     _check_images(name, clean, labels)
+    if isinstance(seed, Sequence) and len(seed) != len(clean):
+        raise UserError(f"attack '{name}': seed must be one number, or {len(clean)}, one an image; got {len(seed)}")
     attacked = _attacked(name, clean, only)
     if len(attacked) == 0 or eps == 0:
         return clean
 
     keep_freed_memory()
-    device = device_of(model, clean)
-    models = (model,) if fooled_by is None else (model, fooled_by)
+    given = {"model": model} if fooled_by is None else {"model": model, "fooled_by": fooled_by}
+    for field, one in given.items():
+        check_module(name, field, one)
+    device, models = device_of(model, clean), tuple(given.values())
     order = Order(
         eps=eps,
         step_size=step_size,
         steps=steps,
         queries=queries,
-        seed=seed,
+        seed=0,
         classes=0,
         targeted=targeted,
         stop_when_fooled=stop_when_fooled,
@@ -117,19 +124,18 @@ def craft(
     )
     with undisturbed(*models):
         result, first = clean.clone(), clean[:1].to(device)
-        seed_everything(derive(seed, "attack", name))
-        classes = _probe(name, method, model, first, labels[:1])
+        seed_everything(derive(seed[0] if isinstance(seed, Sequence) else seed, "attack", name))
+        classes = _classes(name, method, given, first, labels[:1])
         _check_labels(name, labels, classes)
-        start = random_start(clean, eps, torch_generator(seed, "attack", name)) if method.random_start else None
+        start = _start(name, clean, eps, seed) if method.random_start else None
         size = batch_size(model, first)
         held = max(size, HELD_BYTES // (clean[0].numel() * 4)) if method.ours and stop_when_fooled else size
         order = replace(order, classes=classes, batch_size=size)
-        begins = range(0, len(attacked), held)
+        parts = _parts(name, attacked, seed, held)
         with laid_out(*models, image=first) if method.any_layout else nullcontext():
-            for begin in track(begins, title, len(begins)) if title else begins:
-                part = attacked[begin : begin + held]
+            for part, own in track(parts, title, len(parts)) if title else parts:
                 batch = clean[part].to(device)
-                batch_order = _for_batch(order, derive(seed, "attack", name, begin), start, part, device)
+                batch_order = _for_batch(order, own, start, part, device)
                 found = _run(name, method, model, batch, labels[part.to(labels.device)].to(device), batch_order)
                 result[part] = _settle(name, method, batch, found, eps, project).to(clean.device)
     return result
@@ -146,20 +152,51 @@ def _attacked(name: str, images: Tensor, only: Tensor | None) -> Tensor:
     return torch.nonzero(only.to(images.device)).flatten()
 
 
+def _classes(name: str, method: Method, given: dict[str, nn.Module], image: Tensor, label: Tensor) -> int:
+    """Return the number of classes of the models ``given`` by field, from one image and its label."""
+    classes = {field: classes_of(name, field, one, image, label) for field, one in given.items()}
+    if len(set(classes.values())) > 1:
+        raise UserError(
+            f"attack '{name}': fooled_by has {classes['fooled_by']} classes, but the model has {classes['model']}; "
+            "give one made for the same classes"
+        )
+    check_fit(name, method, given["model"], image, label, classes["model"])
+    return classes["model"]
+
+
+def _start(name: str, clean: Tensor, eps: float, seed: int | Sequence[int]) -> Tensor:
+    """Return a random start for every image, attacked or not."""
+    if isinstance(seed, Sequence):
+        return torch.cat([random_start(clean[:1], eps, torch_generator(own, "attack", name)) for own in seed])
+    return random_start(clean, eps, torch_generator(seed, "attack", name))
+
+
+def _parts(name: str, attacked: Tensor, seed: int | Sequence[int], held: int) -> list[tuple[Tensor, int]]:
+    """Return the places of the images that are attacked together, ``held`` at most, and a seed for each such part."""
+    if isinstance(seed, Sequence):
+        return [(place, derive(seed[int(place)], "attack", name, 0)) for place in torch.split(attacked, 1)]
+    return [
+        (part, derive(seed, "attack", name, number * held)) for number, part in enumerate(torch.split(attacked, held))
+    ]
+
+
 def _for_batch(order: Order, seed: int, start: Tensor | None, part: Tensor, device: torch.device) -> Order:
     return replace(order, seed=seed, start=None if start is None else start[part.to(start.device)].to(device))
 
 
 def _run(name: str, method: Method, model: nn.Module, images: Tensor, labels: Tensor, order: Order) -> object:
-    if method.ours:
-        return method.run(model, images, labels, order)
-    seed_everything(order.seed)
+    failures: tuple[type[BaseException], ...] = (Exception,)
+    if not method.ours:
+        failures += (SystemExit,)
+        seed_everything(order.seed)
+        images = images.clone()
     try:
-        return method.run(model, images.clone(), labels, order)
+        return method.run(model, images, labels, order)
     except UserError:
         raise
-    except (Exception, SystemExit) as error:
-        raise UserError(f"attack '{name}' failed on this model: {type(error).__name__}: {error}") from error
+    except failures as error:
+        on = "this model" if order.fooled_by is None else "this model or on fooled_by"
+        raise UserError(f"attack '{name}' failed on {on}: {reason(error)}") from error
 
 
 def _settle(name: str, method: Method, clean: Tensor, found: object, eps: float, project: bool) -> Tensor:
@@ -177,29 +214,6 @@ def check_task(name: str, method: Method, task: Task) -> None:
     if task == "segmentation" and not method.segmentation:
         able = ", ".join(f"'{known}'" for known in ATTACKS if find(known).segmentation)
         raise UserError(f"attack '{name}' knows one class an image, not one a pixel; for segmentation use {able}")
-
-
-def _probe(name: str, method: Method, model: nn.Module, image: Tensor, label: Tensor) -> int:
-    """Return the number of classes, from one image and its label."""
-    with torch.no_grad():
-        logits = model(image)
-    pixels = label.shape[1:]
-    if not isinstance(logits, Tensor) or (logits.ndim, len(logits), logits.shape[2:]) != (label.ndim + 1, 1, pixels):
-        shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        wanted = f"[N, {', '.join(map(str, ('classes', *pixels)))}]"
-        raise UserError(f"attack '{name}' needs a model that returns logits {wanted}; this one returns {shape}")
-    classes = logits.shape[1]
-    if classes < method.least_classes:
-        other = "; use 'autoattack', which leaves out what needs more" if method.least_classes > 2 else ""
-        raise UserError(
-            f"attack '{name}' needs at least {method.least_classes} classes; the model has {classes}{other}"
-        )
-    if method.gradients:
-        try:
-            input_gradient(model, image, logits.argmax(dim=1).clone())
-        except UserError as error:
-            raise UserError(f"attack '{name}': {error}") from None
-    return classes
 
 
 def _check_options(

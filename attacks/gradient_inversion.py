@@ -2,8 +2,8 @@
 
 Geiping et al. 2020, "Inverting gradients: how easy is it to break privacy in federated learning?" (arXiv 2003.14053):
 images are sought whose gradient points where the observed one does. Two things are ours. Most of the search follows a
-smooth copy of the network, in which ReLU and max pooling turn sharp bit by bit: otherwise it gets stuck where other
-units are active than for the true image. And an observation may be of signs, as of Adam's first step or of votes.
+smooth copy of the network (``attacks.smooth_network``): otherwise it gets stuck where other units are active than for
+the true image. And an observation may be of signs, as of Adam's first step or of votes.
 
 The attacker knows the network, its weights before the round, its normalisation (a part of the network), the update, and
 how it was made: one step, how many images, by which optimiser. A mean image of such data is a good start, and public.
@@ -12,7 +12,7 @@ update of many steps it takes for one of one step, which is wrong, and part of w
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -20,13 +20,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attacks.smooth_network import SHARPEST, SOFTEST, sharpen, smoothed
 from common.errors import UserError
 
 Kind = Literal["gradient", "sign", "votes"]
 """What was observed, up to a positive factor: the mean gradient over all images; its sign, number by number; or the
 mean over the images of each one's own signs."""
-SOFTEST, SHARPEST, SMOOTH = 2.0, 100.0, 0.8
-"""Sharpness of the smooth network at the beginning and at the end, and its share of the steps."""
+SMOOTH = 0.8
+"""Share of the steps that follow the smooth network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +81,7 @@ def invert(
     _check_start(start, labels)
     sharp = _own(model)
     target = _target(sharp, observed)
-    smooth = _smoothed(sharp)
+    smooth = smoothed(sharp)
     noise = torch.randn(start.shape, generator=generator, device=generator.device).to(start)
     images = (start.detach() + start_noise * noise).clamp_(0, 1).requires_grad_()
     optimizer = torch.optim.Adam([images], lr=step_size)
@@ -90,7 +91,7 @@ def invert(
     with torch.enable_grad():
         for step in range(steps + 1):
             if step < turn:
-                _sharpen(smooth, SOFTEST * (SHARPEST / SOFTEST) ** (step / turn))
+                sharpen(smooth, SOFTEST * (SHARPEST / SOFTEST) ** (step / turn))
             distance = _distance(smooth if step < turn else sharp, images, labels, target, kind, create_graph=True)
             total = distance + total_variation * _variation(images)
             if step >= turn and total.item() < least:
@@ -288,72 +289,3 @@ def _check_start(images: Tensor, labels: Tensor) -> None:
         raise UserError("images must lie in [0, 1]; divide uint8 ones by 255")
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise UserError(f"labels must be int64 [{len(images)}], one an image, not {labels.dtype} {tuple(labels.shape)}")
-
-
-class _Soft(nn.Module):
-    """A layer that becomes another one as ``sharpness`` grows."""
-
-    sharpness = SOFTEST
-
-
-class _SoftReLU(_Soft):
-    def forward(self, maps: Tensor) -> Tensor:
-        return F.softplus(maps, beta=self.sharpness)
-
-
-class _SoftMaxPool(_Soft):
-    """Means of blocks of pixels, in which the largest weighs most."""
-
-    def __init__(self, layer: nn.MaxPool2d | nn.AdaptiveMaxPool2d) -> None:
-        super().__init__()
-        self._layer = layer
-
-    def forward(self, maps: Tensor) -> Tensor:
-        height, width = self._layer(maps.detach()).shape[2:]
-        if isinstance(self._layer, nn.MaxPool2d):
-            side = self._layer.kernel_size
-            assert isinstance(side, int), "only such layers are replaced"
-            maps = maps[..., : height * side, : width * side]
-        if maps.shape[2] % height or maps.shape[3] % width:
-            pooled: Tensor = self._layer(maps)
-            return pooled
-        rows, columns = maps.shape[2] // height, maps.shape[3] // width
-        blocks = maps.reshape(*maps.shape[:2], height, rows, width, columns).transpose(3, 4).flatten(4)
-        means: Tensor = (blocks * torch.softmax(self.sharpness * blocks, dim=-1)).sum(dim=-1)
-        return means
-
-
-def _smoothed(model: nn.Module) -> nn.Module:
-    """Return a copy whose ReLU and max pooling are soft; it has the model's own parameters. Other layers stay."""
-    smooth = copy.deepcopy(model)
-    for name, layer in list(smooth.named_modules()):
-        soft: nn.Module | None = None
-        if isinstance(layer, nn.ReLU):
-            soft = _SoftReLU()
-        elif isinstance(layer, nn.AdaptiveMaxPool2d) or (isinstance(layer, nn.MaxPool2d) and _in_blocks(layer)):
-            soft = _SoftMaxPool(layer)
-        if soft is not None and name:
-            parent, _, child = name.rpartition(".")
-            setattr(smooth.get_submodule(parent), child, soft)
-    return smooth
-
-
-def _in_blocks(layer: nn.MaxPool2d) -> bool:
-    """Tell whether a layer pools square blocks that do not overlap."""
-    return (
-        isinstance(layer.kernel_size, int)
-        and layer.stride == layer.kernel_size
-        and layer.padding == 0
-        and layer.dilation == 1
-        and not layer.return_indices
-        and not layer.ceil_mode
-    )
-
-
-def _sharpen(smooth: nn.Module, sharpness: float) -> None:
-    for layer in _soft_layers(smooth):
-        layer.sharpness = sharpness
-
-
-def _soft_layers(smooth: nn.Module) -> Iterator[_Soft]:
-    return (layer for layer in smooth.modules() if isinstance(layer, _Soft))

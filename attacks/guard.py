@@ -22,6 +22,7 @@ def undisturbed(*models: nn.Module) -> Iterator[None]:
         models: the models that the attack calls.
     """
     modules = list(dict.fromkeys(module for model in models for module in model.modules()))
+    modules = [module for module in modules if hasattr(module, "training")]  # a frozen TorchScript module has no modes
     parameters = list(dict.fromkeys(parameter for model in models for parameter in model.parameters()))
     training = [module.training for module in modules]
     frozen = [(parameter.requires_grad, parameter.grad) for parameter in parameters]
@@ -36,13 +37,15 @@ def undisturbed(*models: nn.Module) -> Iterator[None]:
         with torch.random.fork_rng(devices=devices), torch.inference_mode(False), torch.enable_grad():
             yield
     finally:
-        for parameter, (requires_grad, gradient) in zip(parameters, frozen, strict=True):
-            parameter.requires_grad_(requires_grad)
-            parameter.grad = gradient
-        for module, flag in zip(modules, training, strict=True):
-            module.training = flag
         np.random.set_state(numpy_state)
         random.setstate(random_state)
+        # In the order above: what could not be changed has changed nothing after it, and fails here again.
+        for module, flag in zip(modules, training, strict=True):
+            module.training = flag
+        with torch.inference_mode():  # where alone the flag of a parameter that was made there can be set
+            for parameter, (requires_grad, gradient) in zip(parameters, frozen, strict=True):
+                parameter.requires_grad_(requires_grad)
+                parameter.grad = gradient
 
 
 def seed_everything(seed: int) -> None:

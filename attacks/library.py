@@ -162,6 +162,10 @@ class _Surface(nn.Module):
         self.model = model
         self.training = False
 
+    def train(self, mode: bool = True) -> "_Surface":
+        """Leave the modes alone: the model is in eval mode already, and an exported one refuses to be told."""
+        return self
+
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(_ContiguousGradient.apply(images))  # type: ignore[no-untyped-call]
         return logits.clone() if logits.is_inference() else logits

@@ -1,14 +1,11 @@
 """Poison: changed images and labels in place of a client's own records; nothing is added, so N stays what it was."""
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 
 from attacks.craft import craft, find
 from attacks.predict import predict
 from common.errors import UserError
-from common.progress import track
 from common.records import Records, replace
 from common.seeds import derive, torch_generator
 
@@ -86,17 +83,19 @@ def adversarial_copies(
     if len(index) == 0:
         return records
     victims = records.take(index)
-    crafted = partial(craft, attack, model, eps=eps, step_size=step_size, steps=steps, project=True)
-    if separately and not find(attack).per_record:
-        numbers = track(index.tolist(), title, len(index)) if title else index.tolist()
-        copies = (
-            crafted(record.images, record.labels, seed=derive(seed, "record", number))
-            for number in numbers
-            for record in [records.take(torch.tensor([number]))]
-        )
-        images = torch.cat(list(copies))
-    else:
-        images = crafted(victims.images, victims.labels, seed=seed, title=title)
+    alone = separately and not find(attack).per_record
+    images = craft(
+        attack,
+        model,
+        victims.images,
+        victims.labels,
+        eps=eps,
+        step_size=step_size,
+        steps=steps,
+        seed=[derive(seed, "record", number) for number in index.tolist()] if alone else seed,
+        project=True,
+        title=title,
+    )
     if labels == "predicted":
         stored = predict(model, victims.images).to(victims.labels.device)
     else:

@@ -71,6 +71,26 @@ def test_equal_seeds_give_equal_bytes(network, images, predicted, name):
     assert torch.equal(craft(name, model, images[:4], labels[:4], **ORDER), first)
 
 
+@pytest.mark.parametrize(
+    "name", ["fgsm", "pgd", "fab", "square", "torchattacks:APGD", "torchattacks:GN", "torchattacks:MIFGSM"]
+)
+def test_with_a_seed_an_image_each_is_crafted_as_by_a_call_of_its_own(network, images, predicted, name):
+    model, seeds = network(), [5, 3, 3, 8]
+    images, labels = images[:4], predicted(model, images[:4])
+    alone = [craft(name, model, images[i : i + 1], labels[i : i + 1], **{**ORDER, "seed": seeds[i]}) for i in range(4)]
+    together = craft(name, model, images, labels, **{**ORDER, "seed": seeds})
+    assert torch.equal(together, torch.cat(alone))
+    only = torch.tensor([False, True, False, True])
+    some = craft(name, model, images, labels, only=only, **{**ORDER, "seed": seeds})
+    assert torch.equal(some, torch.where(only.view(-1, 1, 1, 1), together, images))
+
+
+@pytest.mark.parametrize("seeds", [[], [1] * 11, range(13)])
+def test_seeds_are_as_many_as_images(network, images, seeds):
+    with pytest.raises(UserError, match=f"seed must be one number, or 12, one an image; got {len(seeds)}"):
+        craft("pgd", network(), images, torch.zeros(12, dtype=torch.int64), **{**ORDER, "seed": seeds})
+
+
 def test_other_seeds_start_elsewhere(network, images, predicted):
     model = network()
     labels = predicted(model, images)
@@ -185,12 +205,26 @@ def test_stopping_when_fooled_fools_no_fewer(network, predicted, name):
 
 
 def test_fooled_by_is_guarded_too(network, images, predicted):
-    model, judge = network(seed=0), network(seed=1)
-    labels = predicted(judge, images)
+    model, judge = network(seed=0), nn.Sequential(nn.BatchNorm2d(3), network(seed=1)).eval()
+    labels, order = predicted(judge, images), {"stop_when_fooled": True, "fooled_by": judge, **ORDER}
+    expected, means = craft("pgd", model, images, labels, **order), judge[0].running_mean.clone()
     judge.train()
-    craft("pgd", model, images, labels, stop_when_fooled=True, fooled_by=judge, **ORDER)
-    assert judge.training
-    assert judge.drop.training
+    judge[0].weight.grad = torch.ones(3)
+    seen = []
+
+    def watch(module, given, output):
+        seen.append((module.training, any(one.requires_grad or one.grad is not None for one in module.parameters())))
+
+    handles = [module.register_forward_hook(watch) for module in judge.modules()]
+    found = craft("pgd", model, images, labels, **order)
+    for handle in handles:
+        handle.remove()
+    assert set(seen) == {(False, False)}
+    assert torch.equal(found, expected)
+    assert torch.equal(judge[0].running_mean, means)
+    assert all(module.training for module in judge.modules())
+    assert all(one.requires_grad for one in judge.parameters())
+    assert torch.equal(judge[0].weight.grad, torch.ones(3))
 
 
 def test_no_images_give_no_images(network):

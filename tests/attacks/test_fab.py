@@ -7,7 +7,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from attacks.craft import craft
+from attacks.craft import craft, find
 from attacks.fab import UNREACHABLE, leads
 
 Network = Callable[..., nn.Module]
@@ -54,3 +54,37 @@ def test_the_attack_finds_what_torchattacks_finds(
     assert torch.equal(predicted(model, found) != labels, predicted(model, expected) != labels)
     torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
     assert bool((found != images).any()) or eps < 0.3
+
+
+def test_an_image_s_result_follows_from_it_alone_and_nothing_is_drawn(
+    network: Network, images: Tensor, predicted: Callable[..., Tensor]
+) -> None:
+    model = network()
+    labels = predicted(model, images)
+    labels[::5] = (labels[::5] + 1) % 4  # left alone: misclassified already
+
+    def crafted(part: Tensor, seed: int = 1) -> Tensor:
+        return craft("fab", model, images[part], labels[part], eps=0.3, step_size=0, steps=10, seed=seed)
+
+    whole = crafted(torch.arange(12))
+    assert torch.equal(crafted(torch.arange(12), seed=2), whole)
+    assert not torch.equal(whole, images)
+    for part in (torch.arange(11, -1, -1), torch.arange(1, 12, 2), torch.tensor([7]), torch.tensor([0, 7, 5, 10])):
+        torch.testing.assert_close(crafted(part), whole[part], atol=1e-4, rtol=0)
+
+
+def test_an_image_that_is_misclassified_makes_the_others_batch_smaller(
+    network: Network, images: Tensor, predicted: Callable[..., Tensor]
+) -> None:
+    """So the others' results differ in rounding, at a boundary, where it decides: no ``Method.per_record``."""
+    model, sizes = network(), list[int]()
+    labels = predicted(model, images[:2])
+    handle = model.register_forward_hook(lambda module, given, output: sizes.append(len(given[0])))
+    shown = []
+    for own in (labels, torch.stack([(labels[0] + 1) % 4, labels[1]])):
+        sizes.clear()
+        craft("fab", model, images[:2], own, eps=0.3, step_size=0, steps=10, seed=1)
+        shown.append(sizes.count(1))
+    handle.remove()
+    assert shown[1] >= shown[0] + 10
+    assert not find("fab").per_record

@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from attacks.gradient_inversion import (
-    SHARPEST,
     Kind,
-    _sharpen,
-    _smoothed,
     analytic_input,
     as_gradient,
     invert,
@@ -156,28 +153,6 @@ def test_for_one_image_votes_are_signs(model: nn.Module, records: Records) -> No
     observed = gradient_of(model, images, labels)
     losses = [matching_loss(model, images, labels, observed, kind=kind) for kind in ("sign", "votes")]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
-
-
-def test_the_smooth_network_becomes_the_network_itself(model: nn.Module, records: Records) -> None:
-    images = as_float(records.images[:4])
-    smooth = _smoothed(model)
-    far, near = (_logits(smooth, images, sharpness) for sharpness in (2.0, 100 * SHARPEST))
-    logits = model(images).detach()
-    assert float((near - logits).abs().max()) < 0.02 < float((far - logits).abs().max())
-
-
-def _logits(smooth: nn.Module, images: Tensor, sharpness: float) -> Tensor:
-    _sharpen(smooth, sharpness)
-    logits: Tensor = smooth(images).detach()
-    return logits
-
-
-@pytest.mark.parametrize("pool", [nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2), nn.AdaptiveMaxPool2d(3)])
-def test_pooling_of_any_shape_is_kept_or_softened(pool: nn.Module) -> None:
-    layers = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), pool)
-    images = torch.rand(2, 1, 15, 15, generator=seeded())
-    smooth = _smoothed(layers)
-    torch.testing.assert_close(_logits(smooth, images, 1e6), layers(images), atol=1e-3, rtol=0)
 
 
 def test_an_image_comes_back_from_its_gradient(model: nn.Module, records: Records, mean_image: Tensor) -> None:

@@ -70,6 +70,47 @@ def test_one_model_given_twice_is_restored_once(network):
     assert model.training
 
 
+def test_a_part_without_a_mode_is_let_be(network):
+    frozen = torch.jit.freeze(torch.jit.script(network()))
+    both = nn.Sequential(frozen)
+    with undisturbed(both):
+        assert not both.training
+        assert not hasattr(frozen, "training")
+    assert both.training
+
+
+def test_flags_of_weights_made_in_inference_mode_come_back(network):
+    with torch.inference_mode():
+        model = network()
+    model.train()
+    with undisturbed(model):
+        assert not any(parameter.requires_grad for parameter in model.parameters())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert model.training
+
+
+def test_what_cannot_be_changed_leaves_the_rest_as_it_was(network):
+    class Sealed(nn.Module):
+        def __setattr__(self, name, value):
+            if name == "training" and "sealed" in vars(self):
+                raise AttributeError("sealed")
+            super().__setattr__(name, value)
+
+    model = nn.Sequential(network().train(), Sealed(), network().train())
+    model[1].sealed = True
+    before = states()
+    with pytest.raises(AttributeError, match="sealed"), undisturbed(model):
+        pass
+    assert all(module.training for module in model.modules())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    lazy = nn.Sequential(network().train(), nn.LazyLinear(4))
+    with pytest.raises(ValueError, match="uninitialized"), undisturbed(lazy):
+        pass
+    assert all(module.training for module in lazy.modules())
+    assert all(parameter.requires_grad for parameter in lazy.parameters())
+    assert states() == before
+
+
 def test_seeding_reaches_all_generators():
     def draw():
         return float(torch.rand(1)), float(np.random.rand()), random.random()

@@ -136,6 +136,32 @@ def test_a_subclass_is_left_alone() -> None:
         assert "forward" not in vars(model[0])
 
 
+@pytest.mark.parametrize("way", ["forward", "hook"])
+def test_a_convolution_that_returns_its_own_kind_is_left_alone(way: str) -> None:
+    class First(nn.Module):
+        def forward(self, given: tuple[Tensor, int]) -> Tensor:
+            return given[0].flatten(1)
+
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), First()).eval()
+    if way == "forward":
+        plain = model[0].forward
+        vars(model[0])["forward"] = lambda images: (plain(images), 0)
+    else:
+        model[0].register_forward_hook(lambda module, given, output: (output, 0))
+    image = torch.rand(1, 2, 1, 1)
+    assert trimmed(model, image) == []
+    before = model(image)
+    with undisturbed(model), laid_out(model, image=image):
+        torch.testing.assert_close(model(image), before)
+    assert ("forward" in vars(model[0])) == (way == "forward")
+
+
+def test_a_forward_of_its_own_keeps_its_kernel_whole() -> None:
+    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), nn.Flatten()).eval()
+    vars(model[0])["forward"] = model[0].forward
+    assert trimmed(model, torch.rand(1, 2, 1, 1)) == []
+
+
 class Rows(nn.Module):
     """Views its maps as rows, in the forward pass or in the backward pass, which channels-last maps do not allow."""
 

@@ -3,6 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import common.progress
 from attacks.craft import craft, find
 from attacks.poison import adversarial_copies, chosen, flip_labels
 from attacks.predict import predict
@@ -129,7 +130,7 @@ def moved_by_another(network, records, **how):
 SHARED = ["square", "torchattacks:APGD"]
 
 
-@pytest.mark.parametrize("attack", ["fgsm", "pgd", *SHARED])
+@pytest.mark.parametrize("attack", ["fgsm", "pgd", "fab", *SHARED])
 def test_crafted_separately_no_record_touches_another_s_copy(network, records, attack):
     assert moved_by_another(network, records, attack=attack, separately=True) == 0
 
@@ -149,6 +150,30 @@ def test_our_own_attacks_are_separate_by_themselves(network, records, attack):
 def test_a_batch_of_a_library_attack_is_not_separate(network, records, attack):
     assert not find(attack).per_record
     assert moved_by_another(network, records, attack=attack) > 0
+
+
+def test_crafted_separately_the_network_is_tried_out_once(network, records):
+    model, shown, tried = network(), [], []
+    model.register_forward_hook(lambda module, given, output: shown.append(len(given[0])))
+    how = {"attack": "torchattacks:BIM", "steps": 4, "labels": "true", "classes": 4, "seed": 1, "separately": True}
+    for index in (INDEX[:1], INDEX):
+        shown.clear()
+        adversarial_copies(model, records, index, **how)
+        assert set(shown) == {1, 2}  # a record at a time, and the layouts with two random images
+        tried.append((shown.count(2), shown.count(1) - 4 * len(index)))
+    assert tried[0] == tried[1]
+
+
+def test_crafted_separately_each_record_is_told_as_progress(network, records):
+    seen = []
+    common.progress.show_with(lambda title, done, total: seen.append((title, done, total)))
+    try:
+        adversarial_copies(
+            network(), records, INDEX[:2], attack="torchattacks:GN", classes=4, seed=1, separately=True, title="copies"
+        )
+    finally:
+        common.progress.show_with(None)
+    assert seen == [("copies", 0, 2), ("copies", 1, 2), ("copies", 2, 2)]
 
 
 def test_records_crafted_separately_do_not_share_their_draws(network):
