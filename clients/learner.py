@@ -85,6 +85,8 @@ class Learner:
                 refuse_unfit_model(self.place, self._images, introduction.plan, dict(job.arrays))
             except UserError as refusal:
                 return str(refusal)
+            except Exception:  # what else goes wrong there explains nothing, and must not end the peer
+                return str(error)
         return str(error)
 
 

@@ -84,6 +84,8 @@ def _prepare_process() -> None:
 
     if sys.stdout is None:  # it was closed by whoever started this
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ε shows a question mark
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -93,7 +95,8 @@ def _prepare_process() -> None:
 
 def _end(code: int, sentence: str = "") -> None:
     if sentence:
-        print(sentence, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # the exit code still tells
+            print(sentence, file=sys.stderr, flush=True)
     try:
         sys.stdout.flush()
     except OSError:  # or the interpreter would try once more, and tell so

@@ -31,16 +31,13 @@ WEIGHTS = 2**26
 """Bytes of a model, where nobody says; ResNet-18 has 45 million."""
 
 
-def simulate(
-    client_app: ClientApp, clients: int, serve: Callable[[Grid], None], *, gpus: float = 0.0, weights: int = WEIGHTS
-) -> None:
+def simulate(client_app: ClientApp, clients: int, serve: Callable[[Grid], None], *, weights: int = WEIGHTS) -> None:
     """Call ``serve(grid)`` with a grid of ``clients`` simulated nodes, one core each.
 
     Args:
         client_app: what every node runs.
         clients: how many nodes.
         serve: the server's work; what it raises is raised here.
-        gpus: share of a GPU for each client.
         weights: bytes of the model, of which Ray's store holds a few; what does not fit goes to disk.
 
     Raises:
@@ -50,7 +47,7 @@ def simulate(
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     objects = min(2 * (workers * AHEAD + 2) * weights, memory // 4)
     with ray_session(workers, objects=objects, instead="use --runner inprocess") as ray:
-        serve(RayGrid(ray, client_app, clients, workers=workers, gpus=gpus))
+        serve(RayGrid(ray, client_app, clients, workers=workers))
 
 
 class RayGrid(InProcessGrid):
@@ -61,7 +58,6 @@ class RayGrid(InProcessGrid):
         client_app: as for ``InProcessGrid``.
         clients: how many; ids as there.
         workers: how many answer at once.
-        gpus: share of a GPU for each.
         clock: seconds, for tests.
     """
 
@@ -72,13 +68,12 @@ class RayGrid(InProcessGrid):
         clients: int,
         *,
         workers: int,
-        gpus: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__(client_app, clients, [{"in-process": False}] * clients)
         self._ray, self._workers, self._clock = ray, workers, clock
         # Never tried again by itself: a private client that is asked twice may spend twice.
-        self._remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=gpus)(_remote_answer())
+        self._remote = ray.remote(max_retries=0, num_cpus=1, num_gpus=0)(_remote_answer())
         self._stored_app = ray.put(client_app)
 
     def _answers(self, messages: Sequence[Message], timeout: float | None) -> Iterator[Message]:

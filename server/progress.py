@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from common.errors import UserError
 from common.folder import RunFolder, read_arrays, write_arrays, write_text
@@ -74,15 +74,12 @@ class Progress:
 
     @staticmethod
     def load_facts(folder: RunFolder) -> "Progress":
-        """Return what the checkpoint holds but the weights. Raises UserError if that is not whole.
-
-        The file must be there, and its header be sound.
-        """
+        """Return what the checkpoint holds but the weights. Raises UserError if that is not whole."""
         try:
             with safe_open(folder.checkpoint, "numpy") as file:
                 told = json.loads(file.metadata()["progress"])
             return Progress(arrays={}, **told)
-        except (TypeError, ValueError, KeyError) as error:
+        except (TypeError, ValueError, KeyError, OSError, SafetensorError) as error:
             raise UserError(
                 f"{folder.checkpoint} holds no progress that can be resumed ({error}); move it aside"
             ) from None

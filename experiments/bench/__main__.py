@@ -20,10 +20,8 @@ from typing import Any
 from common.code import ROOT
 from common.folder import write_text
 from experiments.bench.page import table
-from experiments.bench.parts import PARTS, check_choice, check_folder, circumstances
+from experiments.bench.parts import PARTS, STOPPED, check_choice, check_folder, circumstances
 
-STOPPED = 130
-"""Exit code after Ctrl-C."""
 AS_IT_COMES = ("attacks", "private")
 """Parts whose sides share a process: neither has freed memory kept, which libraries do not ask for."""
 

@@ -125,7 +125,7 @@ def fooled_by_both(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[st
                 images,
                 labels,
                 eps=eps,
-                step_size=STEP,
+                step_size=eps / 4,  # as theirs
                 steps=STEPS,
                 start=torch.cat(starts),
                 stop_when_fooled=True,

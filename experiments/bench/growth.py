@@ -24,7 +24,7 @@ from experiments.bench.growth_axes import AXES, Axis
 from experiments.bench.growth_figures import figure
 from experiments.bench.growth_page import section
 from experiments.bench.one_program import answer
-from experiments.bench.parts import check_choice, check_folder, circumstances
+from experiments.bench.parts import STOPPED, check_choice, check_folder, circumstances
 from experiments.study.figure_files import figure_bytes
 
 LONG = 15.0
@@ -84,7 +84,14 @@ def write(told: dict[str, Any], folder: Path) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and write where that is asked for."""
+    """Measure, print, and write where that is asked for; stopped before its end, it writes nothing."""
+    try:
+        _measure(arguments)
+    except KeyboardInterrupt:
+        sys.exit(STOPPED)
+
+
+def _measure(arguments: Sequence[str] | None) -> None:
     parser = argparse.ArgumentParser(prog="python -m experiments.bench.growth", description=__doc__)
     parser.add_argument("axes", nargs="*", metavar="AXIS", help=f"of {', '.join(AXES)}; without any: all")
     parser.add_argument("--repeats", type=int, default=3, help="of each point that does not take long")

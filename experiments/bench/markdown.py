@@ -15,8 +15,11 @@ def line(cells: Sequence[str]) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """Return the median, with least and most in brackets where there are several; three digits."""
+    """Return the median, with least and most in brackets where there are several; three digits.
+
+    One number that several others are compared with is there several times, to the last digit; it has no spread.
+    """
     if not values:
         return ""
     middle = f"{median(values):.3g}"
-    return middle if len(values) == 1 else f"{middle} ({min(values):.3g}–{max(values):.3g})"
+    return middle if len(set(values)) == 1 else f"{middle} ({min(values):.3g}–{max(values):.3g})"

@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from common.code import ROOT
@@ -52,9 +53,7 @@ def targets(parts: Sequence[Mapping[str, Any]]) -> str:
                 continue
             path = f"{finding.path} ({finding.measure})"
             path += f", against {finding.against}" if finding.against else ""
-            text += line(
-                (path, finding.target.words(finding.measure), spread(finding.values()), _reached(finding.reached()))
-            )
+            text += line((path, finding.target.words(finding.measure), _found(finding), _reached(finding.reached())))
     return text
 
 
@@ -92,7 +91,7 @@ def row(finding: Finding) -> str:
             finding.measure,
             spread(finding.other),
             spread(finding.ours),
-            spread(finding.values()) if finding.other else "",
+            _found(finding) if finding.other else "",
             "" if finding.target is None else finding.target.words(finding.measure),
             "; ".join(part for part in (_reached(finding.reached()), finding.note) if part),
         )
@@ -147,6 +146,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"{error.filename}: {error.strerror}")
     except (ValueError, KeyError, TypeError) as error:
         parser.error(f"{chosen.folder} holds a .json that no bench has written ({type(error).__name__}: {error})")
+
+
+def _found(finding: Finding) -> str:
+    """Return what a target is held against; with more digits where three would not tell why it was not reached."""
+    text, target = spread(finding.values()), finding.target
+    middle = median(finding.values())
+    if target is None or finding.reached() or float(f"{middle:.3g}") != target.bound:
+        return text
+    return text.replace(f"{middle:.3g}", f"{middle:.5g}", 1)
 
 
 def _reached(reached: bool | None) -> str:

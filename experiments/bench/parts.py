@@ -22,6 +22,8 @@ PARTS = (
     "study",
 )
 """In this order; ``growth``, ``peers`` and ``secure`` have commands of their own, since they draw figures, too."""
+STOPPED = 130
+"""Exit code after Ctrl-C."""
 PACKAGES = ("torch", "opacus", "torchattacks", "flwr", "ray", "onnxruntime", "numpy")
 
 

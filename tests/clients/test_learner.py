@@ -138,13 +138,45 @@ def test_why_a_private_peer_s_model_is_refused_is_told_and_nothing_is_spent(tmp_
         assert not Ledger.from_json(result.ledger).entries
 
 
-def test_a_private_peer_s_strategy_keeps_its_words_where_the_model_is_at_no_fault(tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(
-        "from clients.honest import Honest\nfrom common.errors import UserError\n"
-        "class Mine(Honest):\n"
-        "    def train(self, model, records): raise UserError(f'saw {records.labels.tolist()}')\n"
-    )
+MINE = """
+from clients.honest import Honest
+from common.errors import UserError
+
+
+class Mine(Honest):
+    def train(self, model, records):
+        raise RAISED
+"""
+OWN_WORDS = "UserError(f'saw {records.labels.tolist()}')"
+
+
+@pytest.mark.parametrize(
+    ("raised", "folds", "told"),
+    [
+        (OWN_WORDS, False, "strategy Mine.train raised UserError; the client's own log tells more"),
+        ("KeyError", True, "strategy Mine.train raised KeyError; the client's own log tells more"),
+        (OWN_WORDS, True, FOLDED),
+    ],
+)
+def test_a_private_peer_s_strategy_keeps_its_words(tmp_path: Path, raised: str, folds: bool, told: str) -> None:
+    (tmp_path / "rows.py").write_text(FOLDING)
+    (tmp_path / "mine.py").write_text(MINE.replace("RAISED", raised))
+    model = {"name": f"{tmp_path}/rows.py:build"} if folds else {"name": "resnet9", "width": 4}
+    strategies = [{"name": "a", "strategy": f"{tmp_path}/mine.py:Mine"}, {"name": "b"}]
+    result = learner(tmp_path, clients=strategies, model=model, **PRIVATE).learn(Job(0, 1, start(tiny(model=model))))
+    assert isinstance(result, Failed)
+    assert result.reason.startswith(told)
+
+
+def test_a_trial_that_fails_otherwise_explains_nothing_and_ends_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("clients.learner.refuse_unfit_model", fails)
+    (tmp_path / "mine.py").write_text(MINE.replace("RAISED", OWN_WORDS))
     strategies = [{"name": "a", "strategy": f"{tmp_path}/mine.py:Mine"}, {"name": "b"}]
     result = learner(tmp_path, clients=strategies, **PRIVATE).learn(Job(0, 1, start()))
     assert isinstance(result, Failed)
-    assert result.reason == "strategy Mine.train raised UserError; the client's own log tells more"
+    assert result.reason.startswith("strategy Mine.train raised UserError")

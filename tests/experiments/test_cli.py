@@ -266,6 +266,20 @@ def test_a_full_disk_behind_standard_output_is_told_in_a_sentence(words: list[st
     to_a_full_disk(*words, unbuffered=unbuffered)
 
 
+@full_disk
+def test_the_exit_code_tells_where_a_sentence_cannot_be_printed() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "experiments.cli", "list", "nosuch"], cwd=ROOT, stderr=full)
+    assert done.returncode == 2
+
+
+def test_a_terminal_that_knows_few_letters_is_no_defect() -> None:
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "-m", "experiments.cli", "list", "data"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 TINY = """
 name = "tiny-cli"
 model = { width = 4 }

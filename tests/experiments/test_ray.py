@@ -2,9 +2,10 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from copy import deepcopy
 from itertools import count
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ class StandIn:
         self.do = do or (lambda *given: runner.answer_here(*given, self.get))
         self.options: dict[str, Any] = {}
         self.most, self.now = 0, 0.0
-        self.stuck: set[int] = set()  # nodes that never answer
+        self.until: dict[int, float] = {}  # when a node answers that does not at once
         self.workers: int | None = None  # how many tasks are worked on at once, in their order; any that is waited for
         self.cancelled: list[StandIn.Reference] = []
 
@@ -56,10 +57,11 @@ class StandIn:
     def wait(self, references: list[Any], timeout: float | None) -> tuple[list[Any], list[Any]]:
         self.most = max(self.most, len(references))
         begun = references[: self.workers]
-        done = [one for one in begun if one.given[1].metadata.dst_node_id not in self.stuck][-1:]
-        if not done:
+        ends = [self.until.get(one.given[1].metadata.dst_node_id, 0.0) for one in begun]
+        if min(ends) > self.now:
             assert timeout is not None, "it would wait for ever"
-            self.now += timeout
+            self.now = min(self.now + timeout, *ends)
+        done = [one for one, end in zip(begun, ends, strict=True) if end <= self.now][-1:]
         return done, [one for one in references if one not in done]
 
     def clock(self) -> float:
@@ -101,10 +103,13 @@ def counting() -> ClientApp:
     return app
 
 
-def ask(grid: RayGrid, nodes: list[int], **options: Any) -> list[Message]:
+def messages(nodes: Iterable[int]) -> list[Message]:
     content = RecordDict({"arrays": ArrayRecord({"weights": Array("float32", (1,), "numpy.ndarray", b"1234")})})
-    messages = [Message(content, dst_node_id=node, message_type="train") for node in nodes]
-    return list(grid.send_and_receive(messages, **options))
+    return [Message(content, dst_node_id=node, message_type="train") for node in nodes]
+
+
+def ask(grid: RayGrid, nodes: list[int], **options: Any) -> list[Message]:
+    return list(grid.send_and_receive(messages(nodes), **options))
 
 
 def test_replies_come_from_who_was_asked_and_client_state_lasts() -> None:
@@ -159,7 +164,7 @@ def test_a_client_that_raises_has_failed() -> None:
 
 def test_whoever_is_too_slow_is_ended_and_nobody_s_time_runs_before_it_is_asked() -> None:
     stand_in = StandIn()
-    stand_in.stuck = {1, 3}
+    stand_in.until = {1: inf, 3: inf}
     replies = ask(RayGrid(stand_in, counting(), 6, workers=1, clock=stand_in.clock), [1, 2, 3, 4, 5, 6], timeout=10.0)
     assert sorted(reply.metadata.src_node_id for reply in replies) == [2, 4, 5, 6]
     assert [one.given[1].metadata.dst_node_id for one in stand_in.cancelled] == [1, 3]
@@ -169,7 +174,7 @@ def test_whoever_is_too_slow_is_ended_and_nobody_s_time_runs_before_it_is_asked(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_who_waits_behind_a_slow_client_is_not_ended_with_it(workers: int) -> None:
     stand_in = StandIn()
-    stand_in.stuck, stand_in.workers = {1}, workers
+    stand_in.until, stand_in.workers = {1: inf}, workers
     grid = RayGrid(stand_in, counting(), 6, workers=workers, clock=stand_in.clock)
     replies = ask(grid, [1, 2, 3, 4, 5, 6], timeout=10.0)
     assert sorted(reply.metadata.src_node_id for reply in replies) == [2, 3, 4, 5, 6]
@@ -179,19 +184,30 @@ def test_who_waits_behind_a_slow_client_is_not_ended_with_it(workers: int) -> No
 
 def test_a_reply_that_came_in_time_counts_however_long_the_server_took_with_another() -> None:
     stand_in = StandIn()
-    content = RecordDict({"arrays": ArrayRecord({"weights": Array("float32", (1,), "numpy.ndarray", b"1234")})})
-    messages = [Message(content, dst_node_id=node, message_type="train") for node in range(1, 7)]
     grid = RayGrid(stand_in, counting(), 6, workers=3, clock=stand_in.clock)
     came = 0
-    for _ in grid.send_and_receive(messages, timeout=10.0):
+    for _ in grid.send_and_receive(messages(range(1, 7)), timeout=10.0):
         came += 1
         stand_in.now += 20.0
     assert (came, stand_in.cancelled) == (6, [])
 
 
+def test_each_client_has_its_own_time() -> None:
+    stand_in = StandIn()
+    stand_in.until, stand_in.workers = {1: inf, 3: 6.0}, 2
+    grid = RayGrid(stand_in, counting(), 4, workers=2, clock=stand_in.clock)
+    answered = []
+    for reply in grid.send_and_receive(messages([1, 2, 3, 4]), timeout=4.0):
+        answered.append(reply.metadata.src_node_id)
+        if answered == [2]:
+            stand_in.now = 3.0  # client 3 begins now, and is at work when client 1 has had its time
+    assert sorted(answered) == [2, 3, 4]
+    assert [one.given[1].metadata.dst_node_id for one in stand_in.cancelled] == [1]
+
+
 def test_workers_that_are_stuck_are_ended_at_the_same_time() -> None:
     stand_in = StandIn()
-    stand_in.stuck, stand_in.workers = {1, 2}, 2
+    stand_in.until, stand_in.workers = {1: inf, 2: inf}, 2
     replies = ask(RayGrid(stand_in, counting(), 4, workers=2, clock=stand_in.clock), [1, 2, 3, 4], timeout=10.0)
     assert sorted(reply.metadata.src_node_id for reply in replies) == [3, 4]
     assert stand_in.now == 10.0
@@ -199,7 +215,7 @@ def test_workers_that_are_stuck_are_ended_at_the_same_time() -> None:
 
 def test_without_a_limit_whoever_is_slow_is_waited_for() -> None:
     stand_in = StandIn()
-    stand_in.stuck = {1}
+    stand_in.until = {1: inf}
     with pytest.raises(AssertionError, match="for ever"):
         ask(RayGrid(stand_in, counting(), 1, workers=1, clock=stand_in.clock), [1])
 

@@ -85,3 +85,38 @@ def test_a_model_that_answers_by_chance_leaves_random_state_alone() -> None:
     state = torch.get_rng_state()
     lay_out(model, (3, 8, 8))
     assert torch.equal(torch.get_rng_state(), state)
+
+
+class Counting(Viewed):
+    """Counts how often it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda maps: maps.mean((2, 3)))
+        self.register_buffer("asked", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked += 1
+        return super().forward(images)
+
+
+def test_buffers_are_left_alone() -> None:
+    model = Counting()
+    lay_out(model, (3, 8, 8))
+    assert is_laid_out(model)
+    assert model.asked == 0
+
+
+def test_a_buffer_that_views_a_kernel_goes_on_to() -> None:
+    model = Viewed(lambda maps: maps.mean((2, 3)))
+    model.register_buffer("first", model.kernels.weight.data[:1])
+    lay_out(model, (3, 8, 8))
+    with torch.no_grad():
+        model.kernels.weight.mul_(2)
+    assert torch.equal(model.get_buffer("first"), model.kernels.weight[:1])
+
+
+@pytest.mark.parametrize(
+    "answer", [lambda maps: maps[:0], lambda maps: (maps, maps), lambda maps: maps.mean((2, 3)) > 0]
+)
+def test_odd_answers_are_no_reason_to_fail(answer: Callable[[Tensor], Tensor]) -> None:
+    lay_out(Viewed(answer), (3, 8, 8))

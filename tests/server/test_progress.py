@@ -93,3 +93,14 @@ def test_who_lets_three_rounds_in_a_row_time_out_is_excluded(before: tuple[str, 
     progress = timed_out(*before)
     progress.exclude_silent("a", len(before) + 1, 3)
     assert ("a" in progress.excluded) == excluded
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08", b"\xff" * 40, None])
+def test_facts_of_a_checkpoint_that_is_torn_or_gone_are_refused_in_a_sentence(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    folder = RunFolder(tmp_path)
+    if content is not None:
+        folder.checkpoint.write_bytes(content)
+    with pytest.raises(UserError, match=r"checkpoint.safetensors holds no progress that can be resumed"):
+        Progress.load_facts(folder)

@@ -240,10 +240,7 @@ def test_what_was_measured_is_written_drawn_and_told(tmp_path: Path) -> None:
     for name in axes:
         assert (tmp_path / f"growth-{name}.svg").read_text().lstrip().startswith("<?xml")
     text = section(axes, "figures/performance")
-    assert (
-        "| 16 | 7.2 (6.55–7.92) | 9 (9–9) | 150 (136–165) | 24 (21.8–26.4) | 1.54e+03 (1.4e+03–1.69e+03) | 0.25 |"
-        in text
-    )
+    assert "| 16 | 7.2 (6.55–7.92) | 9 | 150 (136–165) | 24 (21.8–26.4) | 1.54e+03 (1.4e+03–1.69e+03) | 0.25 |" in text
     assert "16 images each, ResNet-9 of width 4, 3 rounds, in process; x: clients." in text
     assert (
         "\nCPU time, over the last three sizes: the whole ∝ x^0.50, that of each local update ∝ x^−0.50. "
@@ -279,3 +276,14 @@ def test_a_folder_that_cannot_be_written_is_told_before_anything_is_measured(
     with pytest.raises(SystemExit):
         main(["rounds", "--write", str(tmp_path / "file" / "folder")])
     assert "name a folder that can be written" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_it_without_a_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "measured", stopped)
+    with pytest.raises(SystemExit) as end:
+        main(["rounds", "--write", str(tmp_path)])
+    assert end.value.code == 130
+    assert not list(tmp_path.iterdir())

@@ -10,7 +10,7 @@ import pytest
 from common.code import ROOT
 from common.errors import UserError
 from experiments.bench import page as bench_page
-from experiments.bench.findings import Finding, at_most, times_as_fast
+from experiments.bench.findings import Finding, at_most, times_as_fast, times_the_cost
 from experiments.bench.page import BEGIN, END, KEPT, between, finding_of, keep, main, page, read, row, table, targets
 
 FOUND = [
@@ -45,6 +45,19 @@ def test_a_row_has_medians_with_the_outermost_and_says_what_was_reached() -> Non
     )
     assert row(FOUND[1]) == "| a round |  | wall s |  | 5 |  | ≤ 4 wall s | no |\n"
     assert row(FOUND[2]) == "| start |  | wall s |  | 0.25 |  |  |  |\n"
+
+
+def test_a_ratio_that_rounding_would_hide_has_more_digits() -> None:
+    just_not = Finding("a round", "training", "CPU s", [1.0312, 1.5, 1.0], [1.0, 1.0, 1.0], times_the_cost(1.03))
+    assert "| 1.0312 (1–1.5) | ours / other ≤ 1.03 | no |" in row(just_not)
+    assert "| 1.0312 (1–1.5) | no |" in targets([told() | {"findings": [asdict(just_not)]}])
+    just = Finding("a round", "training", "CPU s", [1.0298, 1.5, 1.0], [1.0, 1.0, 1.0], times_the_cost(1.03))
+    assert "| 1.03 (1–1.5) | ours / other ≤ 1.03 | yes |" in row(just)
+
+
+def test_what_several_are_compared_with_has_no_spread() -> None:
+    study = Finding("a cell", "one by one", "wall s", [3.0, 3.0, 3.0], [12.0, 15.0, 18.0])
+    assert row(study) == "| a cell | one by one | wall s | 15 (12–18) | 3 | 5 (4–6) |  |  |\n"
 
 
 def test_a_table_says_what_its_numbers_depend_on() -> None:
