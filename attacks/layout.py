@@ -51,8 +51,8 @@ def laid_out(*models: nn.Module, image: Tensor) -> Iterator[None]:
                 _put_back(parameters, kept, paddings)
             trimmed = [parameter.data for parameter in parameters]
             for parameter in parameters:
-                if parameter.ndim == 4:  # not ``contiguous``: kernels over one channel are that in either layout
-                    parameter.data = parameter.data.to(memory_format=torch.channels_last)
+                if parameter.ndim == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
             for convolution in grey:
                 vars(convolution)["forward"] = partial(convolved, convolution)
             if not _all_same(answers, pair):
