@@ -413,7 +413,7 @@ def test_who_was_let_pass_in_the_first_exchange_waits_for_those_who_were_not() -
             time.sleep(0.05)
             yield NOT_YET
 
-    limits = Limits(begin=3.0, absent=3.0, exchange=1.5, grace=0.5)  # honest letters have half a second, at least
+    limits = Limits(begin=6.0, absent=6.0, exchange=3.0, grace=1.0)  # honest letters have a second, at least
     done = told(directly({4: stalling}), 3, limits, without=[4])
     for peer, carried in done.items():
         assert carried.missed.keys() == {4}
